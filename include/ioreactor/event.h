@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Events: what the loop tells a service about its resources. An event is valid until the callback returns. */
+#ifndef IOREACTOR_EVENT_H
+#define IOREACTOR_EVENT_H
+
+#include <ioreactor/addr.h>
+#include <ioreactor/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum ior_event_type {
+    /*
+     * Listeners: a peer connected; `peer` is its address. Answer in the callback with ior_accept or ior_take, else
+     * the runtime closes the connection when the callback returns.
+     */
+    IOR_EV_ACCEPTED = 1,
+    /* A stream can be used: the connect succeeded, or it was accepted, adopted, or registered again. Told once. */
+    IOR_EV_OPEN = 2,
+    /* Bytes arrived; `data` is lent until the callback returns. */
+    IOR_EV_DATA = 3,
+    /*
+     * The peer finished sending. With half_open the service decides what follows; else what it sends from this
+     * callback, and what was queued, is still written, and then the stream ends.
+     */
+    IOR_EV_EOF = 4,
+    /* Owed after every send that answered 1 or -ENOBUFS: there is room again. */
+    IOR_EV_DRAINED = 5,
+    /*
+     * A watch: `ready` says what. Level-triggered and merged: told in each turn while it lasts. Where only HUP or ERR
+     * came, and nothing that was asked for, it is told once and the fd leaves the wait set until ior_interest.
+     */
+    IOR_EV_READY = 6,
+    /* IOR_DEADLINE_USER of the resource passed. Nothing ends. */
+    IOR_EV_DEADLINE = 7,
+    /* From a resource of the user's own kind; `custom` is what it emitted. */
+    IOR_EV_CUSTOM = 8,
+    /* The last event of a resource, told exactly once, whatever the way it ended. `end` says why and what is left. */
+    IOR_EV_END = 9,
+};
+
+/* Why a resource ended. */
+enum ior_why {
+    IOR_ASKED = 1,    /* ior_unregister, ior_close or ior_abort */
+    IOR_EOF = 2,      /* the peer finished, and all output was written */
+    IOR_ERROR = 3,    /* end.error is the first error that was met */
+    IOR_TIMEOUT = 4,  /* end.deadline is the deadline that passed; end.error is ETIMEDOUT */
+    IOR_SHUTDOWN = 5, /* the runtime or the service was stopped */
+};
+
+struct ior_event {
+    enum ior_event_type type;
+    ior_id id;
+    void *user; /* what was given at registration */
+    union {
+        struct {
+            const void *bytes;
+            size_t len;
+        } data;
+        const struct ior_addr *peer;
+        unsigned ready; /* IOR_READ, IOR_WRITE, IOR_HUP, IOR_ERR */
+        struct {
+            int kind; /* the resource's own numbering */
+            const void *ptr;
+        } custom;
+        struct {
+            enum ior_why why;
+            int error;        /* a positive errno value, or 0 */
+            int deadline;     /* IOR_DEADLINE_... with IOR_TIMEOUT, else -1 */
+            uint64_t written; /* bytes the transport took in its whole life */
+            uint64_t unsent;  /* accepted, but not written: they are handed over with the resource */
+            uint64_t unread;  /* input nobody took: given back by ior_unread, or discarded while closing */
+        } end;
+    };
+};
+
+/* The name of an event type ("data") and of a cause of an end ("error"), for logs. Static strings. Any thread. */
+IOR_API const char *ior_event_name(enum ior_event_type type);
+IOR_API const char *ior_why_name(enum ior_why why);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Time: monotonic nanoseconds (CLOCK_MONOTONIC) for timers and deadlines, UNIX nanoseconds (CLOCK_REALTIME) for
+ * services that need the time of day. Both fit 64 bits for five centuries. The arithmetic here saturates: it never wraps.
+ */
+#ifndef IOREACTOR_TIME_H
+#define IOREACTOR_TIME_H
+
+#include <ioreactor/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ior_context;
+
+#define IOR_NS_PER_US UINT64_C(1000)
+#define IOR_NS_PER_MS UINT64_C(1000000)
+#define IOR_NS_PER_SEC UINT64_C(1000000000)
+#define IOR_NEVER UINT64_MAX /* as a deadline or a duration: none, for ever */
+
+/* a + b, or IOR_NEVER where that is too large. */
+static inline uint64_t ior_time_add(uint64_t a_ns, uint64_t b_ns)
+{
+    return a_ns > IOR_NEVER - b_ns ? IOR_NEVER : a_ns + b_ns;
+}
+
+/* a - b, or 0 where b is the later one. */
+static inline uint64_t ior_time_sub(uint64_t a_ns, uint64_t b_ns)
+{
+    return a_ns > b_ns ? a_ns - b_ns : 0;
+}
+
+static inline uint64_t ior_time_from_ms(uint64_t ms)
+{
+    return ms > IOR_NEVER / IOR_NS_PER_MS ? IOR_NEVER : ms * IOR_NS_PER_MS;
+}
+
+static inline uint64_t ior_time_from_secs(uint64_t secs)
+{
+    return secs > IOR_NEVER / IOR_NS_PER_SEC ? IOR_NEVER : secs * IOR_NS_PER_SEC;
+}
+
+/* Whole milliseconds and seconds, rounded down. */
+static inline uint64_t ior_time_to_ms(uint64_t ns)
+{
+    return ns / IOR_NS_PER_MS;
+}
+
+static inline uint64_t ior_time_to_secs(uint64_t ns)
+{
+    return ns / IOR_NS_PER_SEC;
+}
+
+/* The monotonic clock, read now. */
+IOR_API uint64_t ior_now(struct ior_context *cx);
+
+/* The wall clock, read now: nanoseconds since 1970-01-01 UTC. It may jump; nothing in the library depends on it. */
+IOR_API uint64_t ior_unix_ns(struct ior_context *cx);
+
+/* 64 random bits for tokens, jitter and hash seeds (getrandom(2) underneath; reproducible in a simulation). */
+IOR_API uint64_t ior_random(struct ior_context *cx);
+
+/*
+ * A relative timer, counted from the moment of this call. It fires once, through handler.timer, never early, in order
+ * of deadline and then of arming; 0 fires in the next turn, IOR_NEVER never. `user` comes along. The id is given out
+ * before the timer can fire.
+ * Errors: -EINVAL (no ret_id), -ENOSPC (config.max_timers are armed), -ENOMEM, -EPERM (other thread), -ESHUTDOWN (the
+ * runtime or service has ended).
+ */
+IOR_API int ior_timer_set(struct ior_context *cx, uint64_t after_ns, void *user, ior_timer_id *ret_id);
+
+/* Arms a timer that has not fired anew, counted from now; it keeps its id. Errors: -ENOENT (fired, cancelled), -EPERM. */
+IOR_API int ior_timer_move(struct ior_context *cx, ior_timer_id id, uint64_t after_ns);
+
+/* Cancels a timer: it will not fire, also where it is due already. Errors: -ENOENT (fired, cancelled), -EPERM. */
+IOR_API int ior_timer_cancel(struct ior_context *cx, ior_timer_id id);
+
+/* The number of armed timers of this service. */
+IOR_API size_t ior_timer_count(struct ior_context *cx);
+
+/* When the earliest timer or deadline of the runtime is due, as monotonic time; IOR_NEVER without any. */
+IOR_API uint64_t ior_timer_next(struct ior_context *cx);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

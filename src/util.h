@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What every file of the library uses: memory through the hook, the log, versioned structs, small helpers. */
+#ifndef IOR_SRC_UTIL_H
+#define IOR_SRC_UTIL_H
+
+#include <ioreactor/base.h>
+
+#define IOR_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define IOR_LIKELY(x) __builtin_expect(!!(x), 1)
+#define IOR_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define IOR_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+
+/* Memory. Sizes are given back at free, so that hooks need no headers. ior__alloc does not clear; NULL: out of memory. */
+void *ior__alloc(size_t len);
+void *ior__calloc(size_t len);
+void *ior__realloc(void *old, size_t old_len, size_t len);
+void ior__free(void *ptr, size_t len);
+
+/* The log. The level is tested before the arguments are looked at. */
+extern int ior__log_level;
+void ior__log_line(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#define ior__log(level, ...)                         \
+    do {                                             \
+        if (IOR_UNLIKELY((level) <= ior__log_level)) \
+            ior__log_line((level), __VA_ARGS__);     \
+    } while (0)
+
+/*
+ * Copies a versioned struct that a user filled: what the user's version does not have is zero; what ours does not know
+ * must be zero (-EINVAL). `min_size` is the size of the first version; a smaller struct_size is -EINVAL. `src` NULL gives all zero
+ * with struct_size set to known_size. struct_size is the first member (uint32_t) of every such struct.
+ */
+int ior__struct_in(void *dst, size_t known_size, const void *src, size_t min_size);
+
+#endif

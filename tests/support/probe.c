@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The recording service. Its notes are found by the slot in the id, so that tests with thousands of resources stay
+ * linear. It runs on whatever thread runs the loop; so it notes broken promises and lets probe_free fail the test.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "probe.h"
+
+static void complain(struct probe *p, const char *what)
+{
+    if (p->broken++ == 0)
+        p->complaint = what;
+}
+
+static void *grown(void *old, size_t old_n, size_t new_n, size_t size)
+{
+    char *block = realloc(old, new_n * size);
+    if (block == NULL)
+        abort();
+    memset(block + old_n * size, 0, (new_n - old_n) * size);
+    return block;
+}
+
+struct probe_res *probe_of(struct probe *p, ior_id id)
+{
+    size_t slot = (size_t)(id >> 40);
+    if (slot >= p->slots) {
+        size_t slots = slot + slot / 2 + 64;
+        p->by_slot = grown(p->by_slot, p->slots, slots, sizeof(*p->by_slot));
+        p->slots = slots;
+    }
+    if (p->by_slot[slot] != 0 && p->res[p->by_slot[slot] - 1].id == id)
+        return &p->res[p->by_slot[slot] - 1];
+    for (size_t i = p->n; i-- > 0 && p->by_slot[slot] != 0;) /* an older id of a slot in use again: rare */
+        if (p->res[i].id == id)
+            return &p->res[i];
+    if (p->n == p->cap) {
+        size_t cap = p->cap * 2 + 16;
+        p->res = grown(p->res, p->cap, cap, sizeof(*p->res));
+        p->cap = cap;
+    }
+    p->res[p->n].id = id;
+    p->by_slot[slot] = (uint32_t)++p->n;
+    return &p->res[p->n - 1];
+}
+
+static int on_start(void *self, struct ior_context *cx)
+{
+    struct probe *p = self;
+    p->cx = cx;
+    p->starts++;
+    return p->on_start != NULL ? p->on_start(p) : 0;
+}
+
+static void on_stop(void *self, struct ior_context *cx)
+{
+    struct probe *p = self;
+    (void)cx;
+    p->stops++;
+    if (p->on_stop != NULL)
+        p->on_stop(p);
+}
+
+static void on_tick(void *self, struct ior_context *cx, uint64_t now_ns)
+{
+    struct probe *p = self;
+    (void)cx;
+    (void)now_ns;
+    p->ticks++;
+    if (p->on_tick != NULL)
+        p->on_tick(p);
+}
+
+static void on_timer(void *self, struct ior_context *cx, ior_timer_id id, void *user)
+{
+    struct probe *p = self;
+    (void)cx;
+    p->timers++;
+    if (p->on_timer != NULL)
+        p->on_timer(p, id, user);
+}
+
+static void on_command(void *self, struct ior_context *cx, struct ior_command *command)
+{
+    struct probe *p = self;
+    (void)cx;
+    p->commands++;
+    if (p->on_command != NULL)
+        p->on_command(p, command);
+    else if (command->drop != NULL)
+        command->drop(command);
+}
+
+static void on_registered(void *self, struct ior_context *cx, ior_id id, void *user)
+{
+    struct probe *p = self;
+    struct probe_res *r = probe_of(p, id);
+    (void)cx;
+    if (r->registered++ != 0 || r->open + r->data + r->eof + r->ready + r->end != 0)
+        complain(p, "registered must come first and once");
+    r->user = user;
+    if (p->on_registered != NULL)
+        p->on_registered(p, id);
+}
+
+static void note_data(struct probe *p, struct probe_res *r, const struct ior_event *ev)
+{
+    if (p->pattern && !net_is_pattern(ev->data.bytes, r->bytes, ev->data.len))
+        complain(p, "bytes were lost, doubled or out of order");
+    if (r->eof != 0)
+        complain(p, "data after EOF");
+    if (r->open == 0)
+        complain(p, "data before OPEN");
+    r->bytes += ev->data.len;
+    r->data++;
+}
+
+static void note_end(struct probe *p, struct probe_res *r, const struct ior_event *ev)
+{
+    if (r->end++ != 0)
+        complain(p, "END more than once");
+    p->last_end = ev->id;
+    r->why = ev->end.why;
+    r->error = ev->end.error;
+    r->which = ev->end.deadline;
+    r->written = ev->end.written;
+    r->unsent = ev->end.unsent;
+    r->unread = ev->end.unread;
+}
+
+static void note(struct probe *p, struct probe_res *r, const struct ior_event *ev)
+{
+    if (r->end != 0 || r->handover != 0)
+        complain(p, "an event after END");
+    switch (ev->type) {
+    case IOR_EV_ACCEPTED:
+        r->accepted++;
+        break;
+    case IOR_EV_OPEN:
+        if (r->open++ != 0)
+            complain(p, "OPEN more than once");
+        break;
+    case IOR_EV_DATA:
+        note_data(p, r, ev);
+        break;
+    case IOR_EV_EOF:
+        if (r->eof++ != 0)
+            complain(p, "EOF more than once");
+        break;
+    case IOR_EV_DRAINED:
+        r->drained++;
+        break;
+    case IOR_EV_READY:
+        r->ready++;
+        r->ready_bits = ev->ready;
+        break;
+    case IOR_EV_DEADLINE:
+        r->deadline++;
+        break;
+    case IOR_EV_CUSTOM:
+        r->custom++;
+        break;
+    case IOR_EV_END:
+        note_end(p, r, ev);
+        break;
+    }
+}
+
+static void on_event(struct probe *p, struct ior_context *cx, const struct ior_event *ev, bool listener)
+{
+    struct probe_res *r = probe_of(p, ev->id);
+    r->listener = listener;
+    note(p, r, ev);
+    if (p->on_event != NULL)
+        p->on_event(p, r, ev);
+    if (ev->type == IOR_EV_ACCEPTED && !p->refuse) {
+        ior_id id;
+        int rc = ior_accept(cx, ev, &id);
+        if (rc == 0)
+            p->accepted = id;
+        else if (rc != -EALREADY && rc != -ESHUTDOWN && rc != -ENOENT)
+            complain(p, "ior_accept failed");
+    }
+}
+
+static void on_listener(void *self, struct ior_context *cx, const struct ior_event *ev)
+{
+    on_event(self, cx, ev, true);
+}
+
+static void on_transport(void *self, struct ior_context *cx, const struct ior_event *ev)
+{
+    on_event(self, cx, ev, false);
+}
+
+static void on_error(void *self, struct ior_context *cx, ior_id id, int err)
+{
+    struct probe *p = self;
+    (void)cx;
+    p->errors++;
+    if (id != 0) {
+        struct probe_res *r = probe_of(p, id);
+        r->errors++;
+        r->last_error = err;
+    } else {
+        p->last_error = err;
+    }
+    if (p->on_error != NULL)
+        p->on_error(p, id, err);
+}
+
+/* Handover comes right after its END. */
+static void on_handover(void *self, struct ior_context *cx, struct ior_resource *res)
+{
+    struct probe *p = self;
+    struct probe_res *r = probe_of(p, p->last_end);
+    (void)cx;
+    if (r->handover++ != 0)
+        complain(p, "handed over more than once");
+    if (r->end != 1)
+        complain(p, "handed over before END");
+    if (p->on_handover != NULL)
+        p->on_handover(p, r, res);
+    else if (p->keep)
+        r->handed = res;
+    else
+        ior_resource_free(res);
+}
+
+const struct ior_handler probe_handler = {
+    .struct_size = sizeof(struct ior_handler),
+    .start = on_start,
+    .stop = on_stop,
+    .tick = on_tick,
+    .timer = on_timer,
+    .command = on_command,
+    .registered = on_registered,
+    .listener = on_listener,
+    .transport = on_transport,
+    .error = on_error,
+    .handover_listener = on_handover,
+    .handover_transport = on_handover,
+};
+
+struct ior_config probe_config(void)
+{
+    struct ior_config config = {.struct_size = sizeof(config), .engine = ior_engine_from_env()};
+    return config;
+}
+
+struct probe *probe_bare(void)
+{
+    struct probe *p = calloc(1, sizeof(*p));
+    assert_non_null(p);
+    return p;
+}
+
+struct probe *probe_new(const struct ior_config *config)
+{
+    struct ior_config defaults = probe_config();
+    struct probe *p = probe_bare();
+    assert_int_equal(ior_runtime_new(config != NULL ? config : &defaults, &probe_handler, p, &p->rt), 0);
+    p->cx = ior_runtime_context(p->rt);
+    return p;
+}
+
+void probe_free(struct probe *p)
+{
+    const char *complaint;
+    ior_runtime_free(p->rt);
+    for (size_t i = 0; i < p->n; i++) {
+        struct probe_res *r = &p->res[i];
+        if (r->end != 1)
+            complain(p, "a resource without its END");
+        if (r->handover != 1)
+            complain(p, "a resource that was not handed over");
+        ior_resource_free(r->handed);
+    }
+    complaint = p->broken != 0 ? p->complaint : NULL;
+    free(p->res);
+    free(p->by_slot);
+    free(p);
+    if (complaint != NULL)
+        fail_msg("broken promise: %s", complaint);
+}
+
+ior_id probe_adopt(struct probe *p, int fd, const struct ior_stream_options *opts)
+{
+    ior_id id = 0;
+    assert_int_equal(ior_adopt(p->cx, fd, opts, &id), 0);
+    assert_true(id != 0);
+    probe_of(p, id);
+    return id;
+}
+
+ior_id probe_unix(struct probe *p, const struct ior_stream_options *opts, int *peer)
+{
+    int fds[2];
+    net_unix_pair(fds);
+    *peer = fds[1];
+    return probe_adopt(p, fds[0], opts);
+}
+
+ior_id probe_tcp(struct probe *p, const struct ior_stream_options *opts, int *peer)
+{
+    int fds[2];
+    net_tcp_pair(fds);
+    *peer = fds[1];
+    return probe_adopt(p, fds[0], opts);
+}
+
+ior_id probe_watch(struct probe *p, int fd, unsigned io)
+{
+    ior_id id = 0;
+    assert_int_equal(ior_watch(p->cx, fd, io, NULL, &id), 0);
+    assert_true(id != 0);
+    probe_of(p, id);
+    return id;
+}
+
+ior_id probe_listen(struct probe *p, const struct ior_listen_options *opts, struct ior_addr *addr)
+{
+    struct ior_addr any;
+    ior_id id = 0;
+    assert_int_equal(ior_addr_parse(&any, "127.0.0.1:0"), 0);
+    assert_int_equal(ior_listen(p->cx, &any, opts, &id), 0);
+    assert_int_equal(ior_local(p->cx, id, addr), 0);
+    probe_of(p, id);
+    return id;
+}
+
+void probe_turns(struct probe *p, unsigned n)
+{
+    while (n-- > 0)
+        assert_true(ior_runtime_turn(p->rt, 0) >= 0);
+}
+
+uint64_t probe_quiet(struct probe *p, unsigned ms)
+{
+    uint64_t end = net_now() + ior_time_from_ms(ms);
+    uint64_t turns = 0;
+    for (uint64_t now; (now = net_now()) < end; turns++)
+        assert_true(ior_runtime_turn(p->rt, end - now) >= 0);
+    return turns;
+}
+
+void probe_step(struct probe *p)
+{
+    assert_true(ior_runtime_turn(p->rt, 20 * IOR_NS_PER_MS) >= 0);
+}
+
+struct ior_stats probe_stats(struct probe *p)
+{
+    struct ior_stats stats = {.struct_size = sizeof(stats)};
+    assert_int_equal(ior_runtime_stats(p->rt, &stats), 0);
+    return stats;
+}

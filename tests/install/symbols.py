@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the library exports is what the headers promise, and what it imports breaks no promise.
+
+The functions marked IOR_API, the symbol map, and the dynamic symbols of the shared library are the same set, under the
+right version; the static library pollutes no other names; the shared library is hardened and named as it should be.
+"""
+import os
+import re
+import subprocess
+import sys
+
+source = os.environ["IOR_SOURCE_DIR"]
+build = os.environ["IOR_BUILD_DIR"]
+shared = os.path.join(build, "libioreactor.so")
+static = os.path.join(build, "libioreactor.a")
+NODE = "IOREACTOR_0.1"
+
+# The library never ends the program, prints, or changes signal handlers (assertions are not in release builds).
+FORBIDDEN = {
+    "abort", "exit", "_exit", "quick_exit", "printf", "__printf_chk", "fprintf", "__fprintf_chk", "vfprintf", "puts",
+    "putchar", "fputs", "fwrite", "perror", "syslog", "stdout", "stderr", "signal", "sigaction", "raise", "setenv",
+    "putenv", "system", "popen", "atexit", "__assert_fail",
+}
+failures = []
+
+
+def check(what, left_name, left, right_name, right):
+    for name in sorted(left - right):
+        failures.append(f"{what}: {name} is in {left_name}, not in {right_name}")
+    for name in sorted(right - left):
+        failures.append(f"{what}: {name} is in {right_name}, not in {left_name}")
+
+
+def run(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def declared():
+    names = set()
+    folder = os.path.join(source, "include", "ioreactor")
+    for header in sorted(os.listdir(folder)):
+        with open(os.path.join(folder, header), encoding="utf-8") as file:
+            text = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.S)
+        marks = len(re.findall(r"^IOR_API\b", text, re.M))
+        found = re.findall(r"^IOR_API\s[^;{]*?\b(ior_\w+)\s*\(", text, re.M)
+        if marks != len(found):
+            failures.append(f"{header}: {marks} declarations marked IOR_API, {len(found)} understood")
+        # What is declared without the mark would be hidden.
+        for line in re.findall(r"^(?!IOR_API|static|typedef|#|extern|struct \w+ \{|enum)\w[^;{]*\bior_\w+\s*\([^;]*;", text, re.M):
+            failures.append(f"{header}: not marked IOR_API: {line}")
+        names.update(found)
+    return names
+
+
+def mapped():
+    with open(os.path.join(source, "src", "ioreactor.map"), encoding="utf-8") as file:
+        text = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.S)
+    return set(re.findall(r"^\s+(ior_\w+);$", text, re.M))
+
+
+def exported():
+    names = set()
+    for line in run("nm", "-D", "--defined-only", "--with-symbol-versions", shared).splitlines():
+        name = line.split()[2]
+        if name == NODE or name.startswith(NODE + "@"):
+            continue
+        name, _, version = name.partition("@@")
+        if version != NODE:
+            failures.append(f"{name} is exported under '{version}'")
+        names.add(name)
+    return names
+
+
+headers = declared()
+check("map", "the headers", headers, "the map", mapped())
+check("exports", "the headers", headers, "the shared library", exported())
+
+for line in run("nm", "--defined-only", "--extern-only", static).splitlines():
+    fields = line.split()
+    if len(fields) == 3 and not fields[2].startswith("ior_"):
+        failures.append(f"the static library defines {fields[2]}")
+
+with open(os.path.join(build, "CMakeCache.txt"), encoding="utf-8") as file:
+    release = "CMAKE_BUILD_TYPE:STRING=Debug" not in file.read()
+if release:
+    for line in run("nm", "-D", "--undefined-only", shared).splitlines():
+        name = line.split()[1].split("@")[0]
+        if name in FORBIDDEN:
+            failures.append(f"the library uses {name}")
+
+dynamic = run("readelf", "-dW", shared)
+for wanted in (r"SONAME.*\[libioreactor\.so\.0\]", "BIND_NOW|NOW"):
+    if not re.search(wanted, dynamic):
+        failures.append(f"readelf -d: no {wanted}")
+if "TEXTREL" in dynamic:
+    failures.append("the shared library has text relocations")
+if "GNU_RELRO" not in run("readelf", "-lW", shared):
+    failures.append("the shared library has no RELRO")
+
+for failure in failures:
+    print("FAILED:", failure)
+print(f"{len(headers)} functions, {len(failures)} failures")
+sys.exit(1 if failures else 0)

@@ -43,6 +43,7 @@ struct probe {
     ior_id accepted;       /* the stream accepted last */
     bool keep;             /* keep what is handed over instead of destroying it */
     bool refuse;           /* do not answer ACCEPTED */
+    bool own_kind;         /* resources of the test's own kind: they need no OPEN before data */
     bool pattern;          /* data must be the pattern, from 0 on for each resource */
 
     /* Hooks of the test, called after the notes were made. `r` is valid until the next request. */

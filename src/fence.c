@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A fence against SIGPIPE. sendfile, and on older kernels the write to a pipe, raise it where nobody reads any more, and
- * have no flag against it. A library must not change what the program does with the signal; so it is blocked in this
- * thread for the length of the call, and if the call raised it (then it is pending for this thread), taken back.
+ * A fence against SIGPIPE. sendfile, and on older kernels the write to a pipe, raise it where nobody reads any more,
+ * and have no flag against it. A library must not change what the program does with the signal; so it is blocked in
+ * this thread for the length of the call, and if the call raised it (then it is pending for this thread), taken back.
  *
  * A call that did all it was asked for did not raise it. One that was cut short may have: sendfile sends piece by
  * piece, and answers the count of the first pieces when a later one met the closed peer.

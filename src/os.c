@@ -5,8 +5,8 @@
  *
  *  - New fds are non-blocking, close-on-exec, and never 0, 1 or 2: a program that was started with stderr closed would
  *    otherwise write its messages to a peer.
- *  - SIGPIPE is never raised. send has a flag for it; pipes and sendfile have none (pwritev2 has one since Linux 6.18), so
- *    that the signal is fenced off around them (fence.c).
+ *  - SIGPIPE is never raised. send has a flag for it; pipes and sendfile have none (pwritev2 has one since
+ *    Linux 6.18), so that the signal is fenced off around them (fence.c).
  *  - Nothing is retried: EINTR is the caller's, and after close the fd is gone whatever was answered.
  */
 #ifndef _GNU_SOURCE

@@ -97,16 +97,17 @@ static int above_stdio(int fd)
     return moved < 0 ? -err : moved;
 }
 
-static int os_set_nonblock(void *arg, int fd)
+static int os_set_nonblock(void *arg, int fd, bool on)
 {
     int flags = fcntl(fd, F_GETFL);
 
     (void)arg;
     if (flags < 0)
         return -errno;
-    if (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+    bool was_on = flags & O_NONBLOCK;
+    if (was_on != on && fcntl(fd, F_SETFL, flags ^ O_NONBLOCK) < 0)
         return -errno;
-    return 0;
+    return was_on;
 }
 
 #if !defined(SOCK_NONBLOCK) || !defined(SOCK_CLOEXEC)
@@ -122,12 +123,12 @@ static int finish_socket(int fd)
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
         err = -errno;
     if (err == 0)
-        err = os_set_nonblock(NULL, fd);
+        err = os_set_nonblock(NULL, fd, true);
 #endif
 #if defined(SO_NOSIGPIPE)
     int on = 1;
     /* macOS answers EINVAL for an accepted socket whose peer is gone already: it cannot be written to either. */
-    if (err == 0 && setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on)) < 0 && errno != EINVAL)
+    if (err >= 0 && setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on)) < 0 && errno != EINVAL)
         err = -errno;
 #endif
     if (err < 0) {

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""User instructions for an echoed 64-byte message: 10 connections, depth 1 (and 16, told only), by callgrind."""
+import _gate as gate
+from _gate import measure
+
+gate.begin("valgrind", programs=(measure.example("echo"), measure.BARE))
+bare = measure.instructions_per_message([measure.BARE], 200, 2200, c=10)
+print(f"for comparison: a bare epoll loop takes {bare:.1f}")
+gate.check("instructions_per_message", measure.instructions_per_message(measure.echo_command("epoll"), 200, 2200, c=10))
+gate.check("instructions_per_message_poll",
+           measure.instructions_per_message(measure.echo_command("poll"), 200, 2200, c=10))
+deep = measure.instructions_per_message(measure.echo_command("epoll"), 200, 2200, c=10, d=16)
+print(f"for comparison: {deep:.1f} at depth 16")
+gate.end()

@@ -431,7 +431,7 @@ int main(int argc, char **argv)
     opts.stream.unread_max_bytes = READ_BYTES + LINE_MAX_BYTES;
 
     int status = PROGRAM_EXIT_FAILURE;
-    if (program_listen(&program, chat.cx, &opts) == 0)
+    if (program_listen(&program, chat.cx, &opts, NULL) == 0)
         status = program_run(&program, rt);
     ior_runtime_free(rt);
     return status;

@@ -64,7 +64,7 @@ int main(int argc, char **argv)
 
     /* Requests can be made before the loop runs. program_listen calls ior_listen, program_run calls ior_runtime_run. */
     int status = PROGRAM_EXIT_FAILURE;
-    if (program_listen(&program, ior_runtime_context(rt), NULL) == 0)
+    if (program_listen(&program, ior_runtime_context(rt), NULL, NULL) == 0)
         status = program_run(&program, rt);
     ior_runtime_free(rt);
     return status;

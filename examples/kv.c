@@ -194,7 +194,7 @@ static int serve(struct program *program, struct kv *kv)
     opts.stream.unread_max_bytes = KV_UNREAD_MAX_BYTES;
 
     int status = PROGRAM_EXIT_FAILURE;
-    if (program_listen(program, kv->cx, &opts) == 0)
+    if (program_listen(program, kv->cx, &opts, NULL) == 0)
         status = program_run(program, rt);
     /* First the keys, which hold timers, and the channels are empty once all clients have ended. */
     db_deinit(kv);

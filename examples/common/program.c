@@ -167,7 +167,8 @@ int program_fail(const struct program *program, const char *what, int err)
     return PROGRAM_EXIT_FAILURE;
 }
 
-int program_listen(struct program *program, struct ior_context *cx, const struct ior_listen_options *opts)
+int program_listen(struct program *program, struct ior_context *cx, const struct ior_listen_options *opts,
+                   ior_id *ret_id)
 {
     char text[IOR_ADDR_TEXT_MAX];
     char what[sizeof("cannot listen on ") + IOR_ADDR_TEXT_MAX];
@@ -187,7 +188,11 @@ int program_listen(struct program *program, struct ior_context *cx, const struct
         err = ior_addr_format(&addr, program->address, sizeof(program->address));
     if (err < 0)
         program_fail(program, "cannot tell the address it listens on", err);
-    return err < 0 ? err : 0;
+    if (err < 0)
+        return err;
+    if (ret_id)
+        *ret_id = id;
+    return 0;
 }
 
 void program_announce(const struct program *program)
@@ -210,13 +215,20 @@ static void on_signal(int number)
     }
 }
 
+static sigset_t stop_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    return set;
+}
+
 void program_stop_on_signal(const struct program *program, struct ior_controller *ctl)
 {
     /* SA_RESTART: a signal must not make other system calls of the program fail. */
     struct sigaction action = {.sa_handler = ctl ? on_signal : SIG_IGN, .sa_flags = SA_RESTART};
-    sigemptyset(&action.sa_mask);
-    sigaddset(&action.sa_mask, SIGINT);
-    sigaddset(&action.sa_mask, SIGTERM);
+    action.sa_mask = stop_signals();
     signal_flag = program->interrupted;
     if (ctl)
         signal_ctl = ctl;
@@ -224,6 +236,22 @@ void program_stop_on_signal(const struct program *program, struct ior_controller
     sigaction(SIGTERM, &action, NULL);
     if (!ctl)
         signal_ctl = NULL;
+    pthread_sigmask(SIG_UNBLOCK, &action.sa_mask, NULL);
+}
+
+void program_block_signals(void)
+{
+    sigset_t set = stop_signals();
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+void program_wait_for_signal(void)
+{
+    sigset_t set = stop_signals();
+    int number;
+    while (sigwait(&set, &number) != 0)
+        ;
+    signal_count = 1;
 }
 
 int program_run(const struct program *program, struct ior_runtime *rt)

@@ -47,8 +47,9 @@ struct program {
 /* Reads the options and raises the limit of open files. Exits for --help (0) and for bad options (2). */
 void program_init(struct program *program, int argc, char **argv);
 
-/* Listens where --listen says. Answers as ior_listen; a failure has been printed already. */
-int program_listen(struct program *program, struct ior_context *cx, const struct ior_listen_options *opts);
+/* Listens where --listen says. Answers as ior_listen; a failure has been printed already. ret_id may be NULL. */
+int program_listen(struct program *program, struct ior_context *cx, const struct ior_listen_options *opts,
+                   ior_id *ret_id);
 
 /* Prints "listening on ..." once program_listen has succeeded. */
 void program_announce(const struct program *program);
@@ -58,6 +59,13 @@ void program_announce(const struct program *program);
  * seconds, the next one does not wait. NULL: they are ignored. The controller must stay until this is called again.
  */
 void program_stop_on_signal(const struct program *program, struct ior_controller *ctl);
+
+/*
+ * For a main thread whose loops are in other threads: the first of these is called before any thread is made, the second
+ * waits for SIGINT or SIGTERM. Then program_stop_on_signal says what the next signal does.
+ */
+void program_block_signals(void);
+void program_wait_for_signal(void);
 
 /* Announces, runs until a signal or the service stops the runtime, and answers the exit status. */
 int program_run(const struct program *program, struct ior_runtime *rt);

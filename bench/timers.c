@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a timer costs where there are a million: insert, re-arm, cancel (both in another order than that of insertion)
+ * and fire. Deadlines are random within a minute. The clock is the real one, which each arming reads, until the end:
+ * then it is put forward past all deadlines, so that what is measured is the work and not the waiting.
+ */
+#include "bench.h"
+
+#define FIRST_NS (10 * IOR_NS_PER_SEC)
+#define SPAN_NS (60 * IOR_NS_PER_SEC)
+#define STEP 7919 /* a prime: i * STEP mod n visits all of n, far apart */
+
+static uint64_t offset_ns;
+static uint64_t (*real_clock)(void *arg);
+static unsigned fired;
+
+static uint64_t shifted_clock(void *arg)
+{
+    return real_clock(arg) + offset_ns;
+}
+
+static uint64_t random_ns(void)
+{
+    static uint64_t state = 88172645463325252u;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return FIRST_NS + state % SPAN_NS;
+}
+
+static void on_timer(void *self, struct ior_context *cx, ior_timer_id id, void *user)
+{
+    (void)self, (void)cx, (void)id, (void)user;
+    fired++;
+}
+
+static void insert(struct ior_context *cx, ior_timer_id *ids, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        bench_must(ior_timer_set(cx, random_ns(), NULL, &ids[i]), "ior_timer_set");
+}
+
+static void measure(struct ior_runtime *rt, ior_timer_id *ids, unsigned n)
+{
+    struct ior_context *cx = ior_runtime_context(rt);
+    double at[5];
+    uint64_t i;
+    at[0] = bench_ns();
+    insert(cx, ids, n);
+    at[1] = bench_ns();
+    for (i = 0; i < n; i++)
+        bench_must(ior_timer_move(cx, ids[i * STEP % n], random_ns()), "ior_timer_move");
+    at[2] = bench_ns();
+    for (i = 0; i < n; i++)
+        bench_must(ior_timer_cancel(cx, ids[i * STEP % n]), "ior_timer_cancel");
+    at[3] = bench_ns();
+    printf("insert=%.1f rearm=%.1f cancel=%.1f ", (at[1] - at[0]) / n, (at[2] - at[1]) / n, (at[3] - at[2]) / n);
+
+    insert(cx, ids, n);
+    offset_ns = FIRST_NS + SPAN_NS;
+    at[3] = bench_ns();
+    while (fired < n)
+        bench_must(ior_runtime_turn(rt, 0), "ior_runtime_turn");
+    at[4] = bench_ns();
+    printf("fire=%.1f timers=%u\n", (at[4] - at[3]) / n, n);
+}
+
+int main(int argc, char **argv)
+{
+    unsigned n = bench_number(argc, argv, 1000000);
+    struct ior_handler handler = {.struct_size = sizeof handler, .timer = on_timer};
+    struct ior_os os = *ior_os_default();
+    struct ior_config config = {.struct_size = sizeof config, .engine = ior_engine_from_env(), .os = &os};
+    ior_timer_id *ids = calloc(n, sizeof *ids);
+    struct ior_runtime *rt;
+    bench_must(ids ? 0 : -1, "calloc");
+    real_clock = os.clock;
+    os.clock = shifted_clock;
+    bench_must(ior_runtime_new(&config, &handler, NULL, &rt), "ior_runtime_new");
+    bench_must(ior_runtime_turn(rt, 0), "ior_runtime_turn");
+    measure(rt, ids, n);
+    ior_runtime_free(rt);
+    free(ids);
+    return 0;
+}

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "support/check.h"
+#include "support/live.h"
 #include "support/probe.h"
 
 /* Reads `len` bytes of the pattern from the peer's side, in pieces of at most `piece`, while the loop turns. */
@@ -168,26 +169,6 @@ static void r32_zero_length_write_does_nothing(void **state)
     probe_free(p);
 }
 
-/* An allocator that fails from the nth new block on, until it is told to stop. */
-static long blocks_left = LONG_MAX;
-static bool met_failure;
-
-static void *failing_alloc(void *arg, void *old, size_t old_len, size_t len)
-{
-    (void)arg;
-    (void)old_len;
-    if (len == 0) {
-        free(old);
-        return NULL;
-    }
-    if (blocks_left <= 0) {
-        met_failure = true;
-        return NULL;
-    }
-    blocks_left--;
-    return realloc(old, len);
-}
-
 struct scene {
     struct probe *p;
     struct ior_addr addr;
@@ -244,17 +225,17 @@ static int request(struct scene *s, enum request which)
 /* Each request, with its first, second ... block refused: -ENOMEM, nothing has changed, and asked again it works. */
 static void refuse_every_block(struct scene *s, enum request which)
 {
-    for (long n = 0;; n++) {
+    for (uint64_t n = 1;; n++) {
         size_t fds = net_fd_count(), count = ior_count(s->p->cx), timers = ior_timer_count(s->p->cx);
-        uint64_t queued = ior_queued(s->p->cx, s->stream);
+        uint64_t queued = ior_queued(s->p->cx, s->stream), refused;
         int rc;
-        met_failure = false;
-        blocks_left = n;
+        live_alloc_fail(n, true);
         rc = request(s, which);
-        blocks_left = LONG_MAX;
+        refused = live_alloc_refused();
+        live_alloc_fail(0, false);
         if (rc >= 0)
             return;
-        assert_true(met_failure);
+        assert_true(refused > 0);
         assert_int_equal(rc, -ENOMEM);
         assert_true(n < 50);
         assert_int_equal(net_fd_count(), fds);
@@ -269,7 +250,7 @@ static void r33_out_of_memory_is_rolled_back(void **state)
     struct scene s = {.p = NULL};
     int peer, listener;
     (void)state;
-    assert_int_equal(ior_set_alloc(failing_alloc, NULL), 0);
+    live_alloc_start();
     s.p = probe_new(NULL);
     s.stream = probe_unix(s.p, PROBE_STREAM(.cap_bytes = 16 << 20), &peer);
     s.buf = ior_buf_copy("shared", 6);
@@ -287,7 +268,7 @@ static void r33_out_of_memory_is_rolled_back(void **state)
     close(listener);
     close(peer);
     probe_free(s.p);
-    assert_int_equal(ior_set_alloc(NULL, NULL), 0); /* -EBUSY would mean that a block is still held */
+    live_alloc_stop(); /* no block is left */
 }
 
 static void rearm(struct probe *p, ior_timer_id id, void *user)

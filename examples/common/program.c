@@ -40,8 +40,7 @@ static void usage(const struct program *program)
     printf("  %-28s  this text\n", "--help");
 }
 
-/* Ends the program because of a bad option; `value` may be NULL. */
-static _Noreturn void bad_option(const struct program *program, const char *name, const char *value, const char *why)
+_Noreturn void program_bad_option(const struct program *program, const char *name, const char *value, const char *why)
 {
     if (value)
         fprintf(stderr, "%s: %s \"%s\": %s\n", program->name, name, value, why);
@@ -55,9 +54,10 @@ static void set_addr(const struct program *program, const char *name, const char
 {
     int err = ior_addr_parse(addr, value);
     if (err == -ENAMETOOLONG)
-        bad_option(program, name, value, "this path is too long for a socket");
+        program_bad_option(program, name, value, "this path is too long for a socket");
     if (err < 0)
-        bad_option(program, name, value, "expected an address as 127.0.0.1:7000, [::1]:7000 or unix:/run/x.sock");
+        program_bad_option(program, name, value,
+                           "expected an address as 127.0.0.1:7000, [::1]:7000 or unix:/run/x.sock");
 }
 
 static void set_number(const struct program *program, const struct program_option *option, const char *value)
@@ -69,7 +69,7 @@ static void set_number(const struct program *program, const struct program_optio
         number > option->max) {
         char why[96];
         snprintf(why, sizeof(why), "expected a number from %" PRIu64 " to %" PRIu64, option->min, option->max);
-        bad_option(program, option->name, value, why);
+        program_bad_option(program, option->name, value, why);
     }
     *(uint64_t *)option->target = number;
 }
@@ -83,7 +83,7 @@ static void set_engine(struct program *program, const char *source, const char *
             size_t used = strlen(why);
             snprintf(why + used, sizeof(why) - used, "%s %s", i ? "," : "", ior_engine_at(i)->name);
         }
-        bad_option(program, source, value, why);
+        program_bad_option(program, source, value, why);
     }
     program->engine = value;
 }
@@ -99,7 +99,7 @@ static const char *option_value(const struct program *program, const char *name,
     if (argv[*i][len] != '\0')
         return NULL;
     if (*i + 1 >= argc)
-        bad_option(program, name, NULL, "a value is missing");
+        program_bad_option(program, name, NULL, "a value is missing");
     return argv[++*i];
 }
 
@@ -149,7 +149,7 @@ void program_init(struct program *program, int argc, char **argv)
         } else if ((value = option_value(program, "--engine", argc, argv, &i))) {
             engine = value;
         } else if (!own_option(program, argc, argv, &i)) {
-            bad_option(program, "unknown option", argv[i], "there is no such option");
+            program_bad_option(program, "unknown option", argv[i], "there is no such option");
         }
     }
     if (listen)

@@ -47,6 +47,9 @@ struct program {
 /* Reads the options and raises the limit of open files. Exits for --help (0) and for bad options (2). */
 void program_init(struct program *program, int argc, char **argv);
 
+/* Ends the program (2) because of an option whose value is bad in itself or beside others. `value` may be NULL. */
+_Noreturn void program_bad_option(const struct program *program, const char *name, const char *value, const char *why);
+
 /* Listens where --listen says. Answers as ior_listen; a failure has been printed already. ret_id may be NULL. */
 int program_listen(struct program *program, struct ior_context *cx, const struct ior_listen_options *opts,
                    ior_id *ret_id);

@@ -1,0 +1,142 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# The demo: one echo server, whose only thread holds 10,000 connections; every byte that comes back is verified by a load
+# program in another process. Ends with a report, and with status 0 only if nothing was lost.
+#
+# Environment:
+#   IOR_BIN               where echo and load are (default: build/release/examples of this source tree)
+#   IOR_ENGINE            the engine of both (default: the library's choice)
+#   IOR_DEMO_CONNECTIONS  default 10000
+#   IOR_DEMO_SECONDS      default 12
+#   IOR_DEMO_PAUSE_MS     each connection rests so long between an echo and the next message (default 500)
+set -u
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 1
+bin=${IOR_BIN:-$root/build/release/examples}
+wanted=${IOR_DEMO_CONNECTIONS:-10000}
+seconds=${IOR_DEMO_SECONDS:-12}
+pause=${IOR_DEMO_PAUSE_MS:-500}
+server=
+load=
+
+say() {
+    printf '%s\n' "$*"
+}
+
+fail() {
+    printf 'demo: %s\n' "$*" >&2
+    exit 1
+}
+
+for program in echo load; do
+    [ -x "$bin/$program" ] || fail "there is no $bin/$program; build the examples first (./dev build)"
+done
+
+work=$(mktemp -d) || exit 1
+
+# shellcheck disable=SC2317 # It is called by the trap.
+finish() {
+    # What is still running was started here.
+    [ -n "$load" ] && kill "$load" 2>/dev/null && wait "$load" 2>/dev/null
+    [ -n "$server" ] && kill "$server" 2>/dev/null && wait "$server" 2>/dev/null
+    rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# A field of the status of the server process, in KiB; nothing where there is no /proc.
+status_kib() {
+    sed -n "s/^$1:[[:space:]]*\([0-9]*\) kB\$/\1/p" "/proc/$server/status" 2>/dev/null
+}
+
+# User and system time of the server process so far, in clock ticks.
+cpu_ticks() {
+    sed 's/^.*) //' "/proc/$server/stat" 2>/dev/null | awk '{ print $12 + $13 }'
+}
+
+# A number of the report of the load program.
+report_field() {
+    sed -n "s/.*\"$1\": \([0-9.]*\).*/\1/p" "$work/report"
+}
+
+# --- As many connections as the system allows: each is a file in both processes, which raise their own soft limit.
+# shellcheck disable=SC3045 # Every sh that matters knows -H.
+files=$(ulimit -Hn)
+connections=$wanted
+if [ "$files" != unlimited ] && [ "$files" -lt $((wanted + 100)) ]; then
+    connections=$((files - 100))
+    [ "$connections" -gt 0 ] || fail "the limit of open files, $files, is too low"
+    say "This system allows $files open files a process (ulimit -Hn): $connections connections instead of $wanted."
+fi
+
+# --- The server: one process, one thread, one loop.
+"$bin/echo" --listen 127.0.0.1:0 >"$work/server" 2>"$work/server.err" &
+server=$!
+address=
+tries=0
+while [ -z "$address" ]; do
+    address=$(sed -n 's/^listening on //p' "$work/server")
+    [ -n "$address" ] && break
+    kill -0 "$server" 2>/dev/null || fail "the server did not start: $(cat "$work/server.err")"
+    tries=$((tries + 1))
+    [ "$tries" -lt 100 ] || fail "the server did not start within 10 s"
+    sleep 0.1
+done
+threads=$(sed -n 's/^Threads:[[:space:]]*//p' "/proc/$server/status" 2>/dev/null)
+say "An echo server listens on $address (process $server, ${threads:-1} thread)."
+say "Another process opens $connections connections to it; each sends 64 random bytes, verifies what comes back,"
+say "rests for $pause ms, and sends again, for $seconds s. All of them are live at once."
+say ""
+
+rss_before=$(status_kib VmRSS)
+ticks_before=$(cpu_ticks)
+
+# --- The load; its progress goes straight to the terminal.
+"$bin/load" --connect "$address" --connections "$connections" --seconds "$seconds" --size 64 --depth 1 \
+    --pause "$pause" --progress --json >"$work/report" &
+load=$!
+wait "$load"
+load_status=$?
+load=
+
+ticks_after=$(cpu_ticks)
+rss_peak=$(status_kib VmHWM)
+[ -s "$work/report" ] || fail "the load program gave no report (status $load_status)"
+
+messages=$(report_field messages)
+held=$(report_field connections)
+lost=$(report_field lost)
+say ""
+say "connections     $held, in one thread of one process"
+say "messages        $messages ($(report_field messages_per_second) a second)"
+say "bytes verified  $(report_field bytes_verified)"
+say "lost            $lost"
+say "errors          $(report_field errors)"
+say "latency         p50 $(report_field p50_us) us, p99 $(report_field p99_us) us"
+if [ -n "$ticks_before" ] && [ -n "$ticks_after" ] && [ "${messages:-0}" -gt 0 ]; then
+    say "server CPU      $(awk -v t=$((ticks_after - ticks_before)) -v hz="$(getconf CLK_TCK)" -v m="$messages" \
+        'BEGIN { printf "%.1f us for a message (%.1f s in all, the kernel and connecting included)", t * 1e6 / hz / m, t / hz }')"
+fi
+if [ -n "$rss_before" ] && [ -n "$rss_peak" ] && [ "${held:-0}" -gt 0 ]; then
+    say "server memory   $(awk -v k=$((rss_peak - rss_before)) -v c="$held" \
+        'BEGIN { printf "%d bytes for a connection at the most (in user space; the buffers of the kernel come on top)", k * 1024 / c }')"
+fi
+
+# --- The server ends in order when it is told to.
+kill "$server"
+wait "$server"
+server_status=$?
+server=
+say "server exit     $server_status"
+say ""
+if [ "$load_status" -ne 0 ] || [ "$server_status" -ne 0 ] || [ "$lost" != 0 ]; then
+    say "The demo FAILED (load: $load_status, server: $server_status)."
+    exit 1
+fi
+say "Nothing was lost. To go on by hand:"
+say "    $bin/echo --listen 127.0.0.1:7000    and in another terminal    nc 127.0.0.1 7000"
+say "    $bin/chat --listen 127.0.0.1:7001    and in some others         nc 127.0.0.1 7001"
+say "    $bin/kv --listen 127.0.0.1:6380      and                        redis-cli -p 6380"
+exit 0

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Slots map ids to pointers in O(1), and make stale ids harmless.
+ *
+ * An id is a slot number (24 bits), a generation (36 bits) and four zero bits. Each use of a slot has a generation of
+ * its own, so an id is never given out twice; a slot whose generations are spent is retired. Free slots are
+ * reused first-in first-out, which spreads the use of generations and keeps a number out of circulation for as long as
+ * possible. Slots live in chunks that never move, so growing costs no copy and no peak of memory.
+ *
+ * Invariants: a live slot's id is the id it was given, with the four low bits zero; a free slot's id has bit 0 set and its pointer is
+ * NULL, so that no id a caller can hold (or make up) finds anything there.
+ */
+#include "slots.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define GENERATION_SHIFT 4
+#define FREE_MARK 1u
+
+static uint64_t pack(uint32_t index, uint64_t generation)
+{
+    return (uint64_t)index << IOR__SLOT_SHIFT | generation << GENERATION_SHIFT;
+}
+
+static uint64_t generation_of(uint64_t id)
+{
+    return id >> GENERATION_SHIFT & IOR__GENERATION_MAX;
+}
+
+void ior__slots_init(struct ior__slots *slots, uint32_t max)
+{
+    memset(slots, 0, sizeof(*slots));
+    slots->max = max < IOR__SLOT_MAX ? max : IOR__SLOT_MAX;
+    slots->free_first = slots->free_last = IOR__SLOT_NONE;
+}
+
+void ior__slots_deinit(struct ior__slots *slots)
+{
+    for (uint32_t i = 0; i < slots->chunk_count; i++)
+        ior__free(slots->chunks[i], IOR__SLOT_CHUNK * sizeof(struct ior__slot));
+    ior__free(slots->chunks, slots->chunk_count * sizeof(*slots->chunks));
+    memset(slots, 0, sizeof(*slots));
+}
+
+/* Puts a slot at the end of the free list; its next use has `generation`. */
+static void put_free(struct ior__slots *slots, uint32_t index, uint64_t generation)
+{
+    struct ior__slot *slot = ior__slots_entry(slots, index);
+    slot->ptr = NULL;
+    slot->id = pack(IOR__SLOT_NONE, generation) | FREE_MARK;
+    if (slots->free_last == IOR__SLOT_NONE) {
+        slots->free_first = index;
+    } else {
+        struct ior__slot *last = ior__slots_entry(slots, slots->free_last);
+        last->id = pack(index, generation_of(last->id)) | FREE_MARK;
+    }
+    slots->free_last = index;
+}
+
+/* Adds one chunk of free slots. */
+static int grow(struct ior__slots *slots)
+{
+    uint32_t count = slots->chunk_count;
+    if (slots->made + IOR__SLOT_CHUNK > IOR__SLOT_MAX)
+        return -ENOSPC; /* only when retired slots have used up the numbers */
+    struct ior__slot *chunk = ior__alloc(IOR__SLOT_CHUNK * sizeof(*chunk));
+    if (!chunk)
+        return -ENOMEM;
+    struct ior__slot **chunks =
+        ior__realloc(slots->chunks, count * sizeof(*chunks), (count + (size_t)1) * sizeof(*chunks));
+    if (!chunks) {
+        ior__free(chunk, IOR__SLOT_CHUNK * sizeof(*chunk));
+        return -ENOMEM;
+    }
+    chunks[count] = chunk;
+    slots->chunks = chunks;
+    slots->chunk_count = count + 1;
+    uint32_t first = slots->made;
+    slots->made += IOR__SLOT_CHUNK;
+    for (uint32_t i = 0; i < IOR__SLOT_CHUNK; i++)
+        put_free(slots, first + i, 1);
+    return 0;
+}
+
+int ior__slots_add(struct ior__slots *slots, void *ptr, uint64_t *ret_id)
+{
+    if (slots->live >= slots->max)
+        return -ENOSPC;
+    if (slots->free_first == IOR__SLOT_NONE) {
+        int err = grow(slots);
+        if (err < 0)
+            return err;
+    }
+    uint32_t index = slots->free_first;
+    struct ior__slot *slot = ior__slots_entry(slots, index);
+    slots->free_first = (uint32_t)(slot->id >> IOR__SLOT_SHIFT);
+    if (slots->free_first == IOR__SLOT_NONE)
+        slots->free_last = IOR__SLOT_NONE;
+    slot->id = pack(index, generation_of(slot->id));
+    slot->ptr = ptr;
+    slots->live++;
+    *ret_id = slot->id;
+    return 0;
+}
+
+void ior__slots_remove(struct ior__slots *slots, uint64_t id)
+{
+    uint32_t index = (uint32_t)(id >> IOR__SLOT_SHIFT);
+    uint64_t generation = generation_of(id);
+    slots->live--;
+    if (generation < IOR__GENERATION_MAX) {
+        put_free(slots, index, generation + 1);
+    } else {
+        struct ior__slot *slot = ior__slots_entry(slots, index); /* retired: in no list, for good */
+        slot->ptr = NULL;
+        slot->id = pack(IOR__SLOT_NONE, generation) | FREE_MARK;
+    }
+}
+
+void *ior__slots_at(const struct ior__slots *slots, uint32_t index)
+{
+    return ior__slots_entry(slots, index)->ptr;
+}

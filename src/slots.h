@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Slots: ids to pointers, see slots.c. */
+#ifndef IOR_SRC_SLOTS_H
+#define IOR_SRC_SLOTS_H
+
+#include "util.h"
+
+#define IOR__SLOT_SHIFT 40
+#define IOR__SLOT_CHUNK_BITS 8
+#define IOR__SLOT_CHUNK (1u << IOR__SLOT_CHUNK_BITS)
+#define IOR__SLOT_NONE UINT32_C(0xffffff)
+#define IOR__SLOT_MAX (IOR__SLOT_NONE - 1) /* slots 0 .. 2^24 - 3; the last number means none */
+#define IOR__GENERATION_MAX ((UINT64_C(1) << 36) - 1)
+
+/* A slot: live, `id` is the id it was given; free, `ptr` is NULL and `id` packs the next free slot and the generation. */
+struct ior__slot {
+    uint64_t id;
+    void *ptr;
+};
+
+struct ior__slots {
+    struct ior__slot **chunks;
+    uint32_t chunk_count;
+    uint32_t made;       /* slots that exist */
+    uint32_t live;
+    uint32_t max;        /* most that may be live */
+    uint32_t free_first; /* reused first-in first-out */
+    uint32_t free_last;
+};
+
+void ior__slots_init(struct ior__slots *slots, uint32_t max);
+void ior__slots_deinit(struct ior__slots *slots);
+
+/* 0 and the id; -ENOSPC: `max` are live; -ENOMEM. */
+int ior__slots_add(struct ior__slots *slots, void *ptr, uint64_t *ret_id);
+
+/* The id must be live. */
+void ior__slots_remove(struct ior__slots *slots, uint64_t id);
+
+/* The pointer of slot number `index` (0 .. made - 1), NULL where it is free. */
+void *ior__slots_at(const struct ior__slots *slots, uint32_t index);
+
+static inline struct ior__slot *ior__slots_entry(const struct ior__slots *slots, uint32_t index)
+{
+    return &slots->chunks[index >> IOR__SLOT_CHUNK_BITS][index & (IOR__SLOT_CHUNK - 1)];
+}
+
+/* The pointer of a live id, else NULL. */
+static inline void *ior__slots_find(const struct ior__slots *slots, uint64_t id)
+{
+    uint32_t index = (uint32_t)(id >> IOR__SLOT_SHIFT);
+    if (IOR_UNLIKELY(index >= slots->made))
+        return NULL;
+    const struct ior__slot *slot = ior__slots_entry(slots, index);
+    return IOR_LIKELY(slot->id == id) ? slot->ptr : NULL;
+}
+
+#endif

@@ -69,7 +69,7 @@ struct ior_os {
 
     int (*dup)(void *arg, int fd);          /* close-on-exec */
     int (*fd_kind)(void *arg, int fd);      /* enum ior_fd_kind with flags, or -EBADF */
-    int (*set_nonblock)(void *arg, int fd);
+    int (*set_nonblock)(void *arg, int fd, bool on); /* whether it was non-blocking before, or -errno */
     int (*path_stat)(void *arg, const char *path, struct ior_os_path *ret); /* lstat(2) */
     int (*path_chmod)(void *arg, const char *path, unsigned mode);
     int (*path_unlink)(void *arg, const char *path);

@@ -187,9 +187,9 @@ static int world_fd_kind(void *arg, int fd)
     return line_of(fd)->listening ? IOR_FD_LISTENER : IOR_FD_TCP;
 }
 
-static int world_set_nonblock(void *arg, int fd)
+static int world_set_nonblock(void *arg, int fd, bool on)
 {
-    (void)arg, (void)fd;
+    (void)arg, (void)fd, (void)on;
     return 0;
 }
 

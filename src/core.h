@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The structs that the files of the core share: runtime, context, what the library keeps in a resource's base. Who
+ * may touch what: everything here belongs to the loop's thread, but for the controllers (controller.h).
+ */
+#ifndef IOR_SRC_CORE_H
+#define IOR_SRC_CORE_H
+
+#include <ioreactor.h>
+#include <stdatomic.h>
+
+#include "slots.h"
+#include "timers.h"
+#include "util.h"
+
+/* The state of a registered resource: ior_resource.bits. */
+enum ior__bits {
+    IOR__TELL_REGISTERED = 1u << 0, /* `registered` is still to be told */
+    IOR__TELL_OPEN = 1u << 1,       /* OPEN is still to be told */
+    IOR__CONNECTING = 1u << 2,
+    IOR__PAUSED = 1u << 3,
+    IOR__FULL = 1u << 4,       /* output is past the high mark, and has not fallen to the low one since */
+    IOR__OWED = 1u << 5,       /* DRAINED is owed */
+    IOR__BLOCKED = 1u << 6,    /* the kernel takes no output now: waiting for IOR_WRITE */
+    IOR__EOF_SEEN = 1u << 7,   /* the input has ended */
+    IOR__FINISHING = 1u << 8,  /* half-close once the queue is written; no more sends */
+    IOR__FIN_SENT = 1u << 9,   /* the sending side is shut (stays set at handover) */
+    IOR__CLOSING = 1u << 10,   /* flush, half-close, discard input, END */
+    IOR__WRITE_DEAD = 1u << 11, /* a write failed: what is to be read is read, then END (stays set at handover) */
+    IOR__ENDING = 1u << 12,    /* END is all that is to come */
+    IOR__IN_WORK = 1u << 13,   /* on runtime.work or runtime.ended */
+    IOR__IN_READY = 1u << 14,  /* on runtime.ready */
+    IOR__IN_SET = 1u << 15,    /* the engine watches the fd */
+    IOR__ALWAYS = 1u << 16,    /* the engine cannot watch the fd: it is always ready */
+    IOR__SHRINK = 1u << 17,    /* an unwanted record came: bring the engine's interest down to what is wanted */
+    IOR__BACKOFF = 1u << 18,   /* the kernel was out of something: no I/O until the back-off ends */
+    IOR__TOLD_ERROR = 1u << 19, /* `error` was told for this spell */
+    IOR__AGAIN = 1u << 20,     /* unread bytes are to be told again, also without new ones */
+    IOR__NO_READ = 1u << 21,   /* the fd is write-only */
+    IOR__NO_WRITE = 1u << 22,  /* the fd is read-only */
+    IOR__SOCKET = 1u << 23,
+    IOR__LOST = 1u << 24,      /* somebody else closed the fd: its number is not ours to close */
+    IOR__IN_STARVED = 1u << 25, /* owed DRAINED once the runtime's output has fallen below its cap */
+    IOR__LISTENER = 1u << 26,  /* the family: events go to handler.listener */
+    IOR__STREAM = 1u << 27,    /* the library's own kinds */
+    IOR__WATCH = 1u << 28,
+    IOR__SHUT = 1u << 29,      /* closing because of a shutdown: the wait for the peer's FIN is short */
+    IOR__FULL_READS = 1u << 30, /* read_when_full */
+};
+
+/* What remains in a resource that is handed back. */
+#define IOR__KEPT_BITS                                                                                            \
+    (IOR__FIN_SENT | IOR__NO_READ | IOR__NO_WRITE | IOR__SOCKET | IOR__LOST | IOR__LISTENER | IOR__STREAM | IOR__WATCH | \
+     IOR__FULL_READS)
+
+/* What makes a send something else than an append. */
+#define IOR__NO_SEND_BITS                                                                                     \
+    (IOR__CONNECTING | IOR__FINISHING | IOR__FIN_SENT | IOR__CLOSING | IOR__WRITE_DEAD | IOR__ENDING | IOR__NO_WRITE | \
+     IOR__LISTENER | IOR__WATCH)
+
+/* Internal deadlines, besides the four public ones. */
+enum { IOR__DEADLINE_BACKOFF = 4, IOR__DEADLINE_COUNT = 5 };
+
+/* The deadlines of a resource; made when the first one is armed. In the heap under the earliest, at the latest. */
+struct ior__deadlines {
+    struct ior__timer_node node;
+    struct ior_resource *res;
+    uint64_t idle_ns; /* the period of IOR_DEADLINE_IDLE, IOR_NEVER: off */
+    uint64_t at_ns[IOR__DEADLINE_COUNT];
+};
+
+/* A timer of a service. */
+struct ior__timer {
+    struct ior__timer_node node;
+    struct ior_context *cx;
+    ior_timer_id id;
+    void *user;
+};
+
+/* FIFO lists of resources, linked through next_work or next_ready. */
+struct ior__list {
+    struct ior_resource *first, *last;
+};
+
+enum ior__phase {
+    IOR__PHASE_NEW = 0,  /* start is still to be called */
+    IOR__PHASE_RUNNING,
+    IOR__PHASE_ASKED,    /* stop was asked for: no new resources; earlier commands are served */
+    IOR__PHASE_SERVING,  /* `stop` was called */
+    IOR__PHASE_ENDING,   /* all resources were asked to close */
+    IOR__PHASE_GONE,     /* the last one has ended */
+};
+
+struct ior_context {
+    struct ior_runtime *rt;
+    struct ior_handler handler; /* a copy: members the user's version lacks are NULL */
+    void *self;
+    struct ior_controller *ctl;
+    struct ior_context *next;
+    uint32_t resources;
+    uint32_t timers;
+    enum ior__phase phase;
+    bool started;
+    bool stop_called;
+    bool forced; /* the time is over: all was ended */
+    uint64_t stop_ns; /* when draining ends; counts from IOR__PHASE_ASKED */
+};
+
+struct ior_runtime {
+    /* the hot part */
+    const struct ior_os *os;
+    const struct ior_engine_ops *engine_ops;
+    void *engine;
+    const volatile unsigned char *guard; /* reads 0 in a forked child */
+    _Atomic uintptr_t owner;             /* the loop's thread */
+    uint64_t now_ns;                     /* the clock after the last wait */
+    struct ior__slots slots;
+    struct ior__list work;  /* to be flushed, ended, or have its interest changed at the end of the turn */
+    struct ior__list ready; /* to be served next turn without asking the engine */
+    struct ior__list ended; /* END is to be told */
+    unsigned char *read_buf;
+    size_t read_cap;
+    uint32_t read_bytes;
+    uint32_t budget_reads;
+    /* what is lent to the service in the callback that runs now */
+    struct ior_resource *lent_to;
+    const unsigned char *lent;
+    size_t lent_len;
+    struct ior__accepting *accepting;
+    /* output.c */
+    struct ior__output *pool;
+    uint32_t pool_count;
+    uint64_t output_bytes;
+    size_t output_cap_bytes;
+    uint64_t starved_need; /* the most that a refused send asked of the cap */
+    bool starved;          /* sends were refused because of the cap */
+    /* timers */
+    struct ior__timers timers;
+    struct ior__slots timer_slots;
+    /* services */
+    struct ior_context *contexts; /* the first one first */
+    struct ior_command *drops;    /* commands that go to `drop` from the loop */
+    struct ior_record *records;
+    uint32_t budget_records, budget_accepts, budget_commands, budget_timers;
+    uint32_t new_contexts;   /* whose start is to be called */
+    uint32_t starving;       /* listeners that wait for an fd or a slot */
+    bool busy;               /* in a turn */
+    bool freeing;
+    bool stopping;           /* the whole runtime is */
+    bool need_rebuild;
+    bool begun;              /* the services' start was called */
+    int failed;              /* what a start answered */
+    /* failing waits */
+    int wait_error;
+    uint64_t wait_backoff_ns;
+    ior_id last_stale;
+    uint64_t last_stale_turn;
+    uint64_t turns, records_taken, stale_records, rebuilds, commands_served, timers_fired, wakes_before;
+};
+
+/* ---- lists ---- */
+
+static inline void ior__work_add(struct ior_runtime *rt, struct ior_resource *res)
+{
+    if (res->bits & IOR__IN_WORK)
+        return;
+    res->bits |= IOR__IN_WORK;
+    res->next_work = NULL;
+    if (rt->work.last)
+        rt->work.last->next_work = res;
+    else
+        rt->work.first = res;
+    rt->work.last = res;
+}
+
+void ior__ready_add(struct ior_runtime *rt, struct ior_resource *res, unsigned io);
+
+/* ---- request checks: -EINVAL, -EPERM; then -ENOENT, -EACCES, -EALREADY ---- */
+
+int ior__enter_slow(const struct ior_context *cx);
+
+static inline bool ior__on_thread(const struct ior_runtime *rt)
+{
+    return atomic_load_explicit(&rt->owner, memory_order_relaxed) == (uintptr_t)pthread_self() && *rt->guard != 0;
+}
+
+static inline int ior__enter(const struct ior_context *cx)
+{
+    return IOR_LIKELY(cx && ior__on_thread(cx->rt)) ? 0 : ior__enter_slow(cx);
+}
+
+int ior__find_failed(const struct ior_context *cx, const struct ior_resource *res);
+
+static inline int ior__find(const struct ior_context *cx, ior_id id, struct ior_resource **ret)
+{
+    *ret = NULL;
+    int err = ior__enter(cx);
+    if (IOR_UNLIKELY(err < 0))
+        return err;
+    struct ior_resource *res = ior__slots_find(&cx->rt->slots, id);
+    if (IOR_UNLIKELY(!res || res->cx != cx || (res->bits & IOR__ENDING)))
+        return ior__find_failed(cx, res);
+    *ret = res;
+    return 0;
+}
+
+/* ---- events ---- */
+
+/* Tells the resource's service; id and user are filled in. The resource may be ENDING afterwards, but it exists. */
+static inline void ior__tell(struct ior_resource *res, struct ior_event *ev)
+{
+    struct ior_context *cx = res->cx;
+    ev->id = res->id;
+    ev->user = res->user;
+    void (*fn)(void *, struct ior_context *, const struct ior_event *) =
+        (res->bits & IOR__LISTENER) ? cx->handler.listener : cx->handler.transport;
+    if (fn)
+        fn(cx->self, cx, ev);
+}
+
+void ior__tell_error(struct ior_resource *res, int err);
+
+/* ---- dispatch.c: records and the ready list become calls of resources ---- */
+
+struct ior_emit {
+    struct ior_resource *res;
+};
+
+void ior__dispatch_records(struct ior_runtime *rt, int count);
+void ior__dispatch_ready(struct ior_runtime *rt);
+void ior__handle_io(struct ior_resource *res, unsigned io);
+void ior__tell_pending(struct ior_resource *res);
+
+/* ---- life.c: registration, interest, end ---- */
+
+/* -ESHUTDOWN where the service takes no new resources. */
+int ior__may_register(const struct ior_context *cx);
+/* Gives an initialised resource its id and its place in the engine; all or nothing. */
+int ior__attach_resource(struct ior_context *cx, struct ior_resource *res, uint32_t tell_bits, ior_id *ret_id);
+/* What the resource itself waits for, and that with what the runtime waits for on its behalf. */
+unsigned ior__own_interest(const struct ior_resource *res);
+static inline unsigned ior__wanted(const struct ior_resource *res)
+{
+    unsigned blocked = (res->bits & (IOR__BLOCKED | IOR__WRITE_DEAD)) == IOR__BLOCKED ? (unsigned)IOR_WRITE : 0u;
+    return ior__own_interest(res) | blocked;
+}
+void ior__apply_interest(struct ior_resource *res);
+void ior__leave_set(struct ior_resource *res);
+void ior__latch_error(struct ior_resource *res, int error);
+/* END is all that is to come. `deadline` is -1 but for IOR_TIMEOUT. Nothing happens where that is so already. */
+void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadline);
+/* Starts the orderly end: -ENOMEM, nothing has changed. */
+int ior__start_close(struct ior_resource *res, enum ior_why why, uint64_t drain_at_ns);
+/* Steps 5 and 6 of the turn. */
+void ior__settle_work(struct ior_runtime *rt);
+void ior__end_resources(struct ior_runtime *rt);
+void ior__destroy(struct ior_resource *res, const struct ior_os *os);
+void ior__rebuild(struct ior_runtime *rt);
+
+/* ---- deadlines.c ---- */
+int ior__deadline_set(struct ior_resource *res, int which, uint64_t at_ns);
+void ior__deadline_clear(struct ior_resource *res, int which);
+int ior__deadlines_reserve(struct ior_resource *res);
+void ior__deadlines_drop(struct ior_resource *res);
+int ior__idle_start(struct ior_resource *res, uint64_t idle_ns);
+void ior__deadlines_due(struct ior__deadlines *deadlines);
+void ior__backoff(struct ior_resource *res, int err);
+void ior__fd_freed(struct ior_runtime *rt);
+uint64_t ior__deadline_after(const struct ior_runtime *rt, uint64_t after_ns);
+
+static inline void ior__touch_idle(struct ior_resource *res)
+{
+    struct ior__deadlines *deadlines = res->deadlines;
+    if (deadlines && deadlines->idle_ns != IOR_NEVER)
+        deadlines->at_ns[IOR_DEADLINE_IDLE] = ior_time_add(res->cx->rt->now_ns, deadlines->idle_ns);
+}
+
+/* ---- service_timers.c ---- */
+void ior__fire_timers(struct ior_runtime *rt);
+void ior__drop_timers(struct ior_context *cx);
+
+/* ---- service.c: contexts, start, stop ---- */
+int ior__context_new(struct ior_runtime *rt, const struct ior_handler *handler, void *self, struct ior_context **ret);
+void ior__context_free(struct ior_context *cx);
+void ior__start_services(struct ior_runtime *rt);
+void ior__tick_services(struct ior_runtime *rt);
+void ior__serve_commands(struct ior_runtime *rt);
+void ior__advance_stops(struct ior_runtime *rt);
+void ior__stop_all(struct ior_runtime *rt, uint64_t drain_ns);
+bool ior__over(const struct ior_runtime *rt);
+uint64_t ior__stop_deadline(const struct ior_runtime *rt);
+
+/* ---- runtime.c ---- */
+int ior__runtime_start(struct ior_runtime *rt);
+
+/* ---- guard.c: tells a forked child from its parent ---- */
+const volatile unsigned char *ior__guard_new(void);
+void ior__guard_free(const volatile unsigned char *guard);
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The built-in kinds of resources, as the core sees them: src/resource/. */
+#ifndef IOR_SRC_KINDS_H
+#define IOR_SRC_KINDS_H
+
+#include "core.h"
+
+/* Stream options as kept: shared by all streams of a listener, also across runtimes, hence the atomic count. */
+struct ior__stream_opts {
+    _Atomic uint32_t refs;
+    uint32_t bits; /* IOR__FULL_READS, for the stream */
+    bool half_open, nagle, keep_alive;
+    const struct ior_os *os; /* what closes the fd when no runtime is left */
+    void *user;
+    size_t user_size;
+    uint64_t high, low, cap;
+    size_t unread_max;
+    uint64_t connect_ns, idle_ns, drain_ns;
+};
+
+/* Bytes a service gave back. */
+struct ior__unread {
+    size_t len, capacity;
+    unsigned char bytes[];
+};
+
+struct ior__stream {
+    struct ior_resource base;
+    struct ior__stream_opts *opts;
+    struct ior__unread *unread;
+    uint64_t discarded; /* input read while closing */
+};
+
+/* Inside ACCEPTED: the connection on offer. */
+struct ior__accepting {
+    struct ior_resource *listener;
+    const struct ior_event *ev;
+    const struct ior_addr *peer;
+    int fd; /* -1: it was taken */
+};
+
+struct ior__listener {
+    struct ior_resource base;
+    struct ior__stream_opts *opts;
+    uint32_t path_len; /* of a Unix path to remove, 0: none */
+    uint64_t dev, ino;
+    char *path;
+};
+
+extern const struct ior_resource_ops ior__stream_ops, ior__listener_ops, ior__watch_ops;
+
+int ior__stream_opts_new(const struct ior_runtime *rt, const struct ior_stream_options *opts,
+                         struct ior__stream_opts **ret);
+struct ior__stream_opts *ior__stream_opts_ref(struct ior__stream_opts *opts);
+void ior__stream_opts_unref(struct ior__stream_opts *opts);
+
+/* A stream around an fd; `bits` say what it is. It takes a reference of its own to opts. NULL: out of memory. */
+struct ior_resource *ior__stream_new(int fd, struct ior__stream_opts *opts, uint32_t bits);
+/* ior__attach_resource, with the stream's idle deadline. */
+int ior__stream_attach(struct ior_context *cx, struct ior_resource *res, uint32_t tell_bits, ior_id *ret_id);
+unsigned ior__stream_interest(const struct ior_resource *res);
+/* After a flush: half-closes, ends. */
+void ior__stream_settle(struct ior_resource *res);
+/* HUP or ERR while nothing is to be read. */
+void ior__stream_hangup(struct ior_resource *res);
+void ior__stream_connect_result(struct ior_resource *res);
+
+/* The Unix path of a listener is not removed when it is destroyed. */
+void ior__listener_forget_path(struct ior_resource *res);
+
+#endif

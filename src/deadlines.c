@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The deadlines of a resource: four public ones and the back-off after the kernel was out of something.
+ *
+ * A resource has none of this until the first is armed. Then one node stands in the timers' heap, under the earliest
+ * of its deadlines *or earlier*: moving a deadline later is one store (each byte moves the idle deadline), and the
+ * node finds out when it comes up, by being queued again.
+ *
+ * Invariant: while any at_ns is not IOR_NEVER the node is queued, at or before the least of them.
+ */
+#include <errno.h>
+
+#include "core.h"
+#include "kinds.h"
+#include "output.h"
+
+#define BACKOFF_FIRST_NS (10 * IOR_NS_PER_MS)
+#define BACKOFF_ACCEPT_NS (100 * IOR_NS_PER_MS)
+
+static uint64_t earliest(const struct ior__deadlines *deadlines)
+{
+    uint64_t least = IOR_NEVER;
+    for (int i = 0; i < IOR__DEADLINE_COUNT; i++) {
+        if (deadlines->at_ns[i] < least)
+            least = deadlines->at_ns[i];
+    }
+    return least;
+}
+
+int ior__deadlines_reserve(struct ior_resource *res)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    int err = ior__timers_reserve(&rt->timers);
+    if (err < 0 || res->deadlines)
+        return err;
+    struct ior__deadlines *deadlines = ior__alloc(sizeof(*deadlines));
+    if (!deadlines)
+        return -ENOMEM;
+    deadlines->node = (struct ior__timer_node){.pos = IOR__TIMER_IDLE, .kind = IOR__TIMER_RESOURCE};
+    deadlines->res = res;
+    deadlines->idle_ns = IOR_NEVER;
+    for (int i = 0; i < IOR__DEADLINE_COUNT; i++)
+        deadlines->at_ns[i] = IOR_NEVER;
+    res->deadlines = deadlines;
+    return 0;
+}
+
+int ior__deadline_set(struct ior_resource *res, int which, uint64_t at_ns)
+{
+    int err = ior__deadlines_reserve(res);
+    if (err < 0)
+        return err;
+    struct ior__timers *timers = &res->cx->rt->timers;
+    struct ior__deadlines *deadlines = res->deadlines;
+    deadlines->at_ns[which] = at_ns;
+    if (at_ns == IOR_NEVER)
+        return 0;
+    if (deadlines->node.pos == IOR__TIMER_IDLE)
+        return ior__timers_add(timers, &deadlines->node, at_ns);
+    if (at_ns < ior__timers_when(timers, &deadlines->node))
+        ior__timers_move(timers, &deadlines->node, at_ns);
+    return 0;
+}
+
+void ior__deadline_clear(struct ior_resource *res, int which)
+{
+    struct ior__deadlines *deadlines = res->deadlines;
+    if (!deadlines)
+        return;
+    deadlines->at_ns[which] = IOR_NEVER;
+    if (earliest(deadlines) == IOR_NEVER)
+        ior__timers_remove(&res->cx->rt->timers, &deadlines->node); /* else the loop would wake for nothing */
+}
+
+void ior__deadlines_drop(struct ior_resource *res)
+{
+    struct ior__deadlines *deadlines = res->deadlines;
+    if (!deadlines)
+        return;
+    ior__timers_remove(&res->cx->rt->timers, &deadlines->node);
+    ior__free(deadlines, sizeof(*deadlines));
+    res->deadlines = NULL;
+}
+
+uint64_t ior__deadline_after(const struct ior_runtime *rt, uint64_t after_ns)
+{
+    return after_ns == IOR_NEVER ? IOR_NEVER : ior_time_add(rt->os->clock(rt->os->arg), after_ns);
+}
+
+int ior__idle_start(struct ior_resource *res, uint64_t idle_ns)
+{
+    int err = ior__deadline_set(res, IOR_DEADLINE_IDLE, ior__deadline_after(res->cx->rt, idle_ns));
+    if (err < 0)
+        return err;
+    ((struct ior__deadlines *)res->deadlines)->idle_ns = idle_ns;
+    return 0;
+}
+
+int ior_deadline(struct ior_context *cx, ior_id id, int which, uint64_t after_ns)
+{
+    struct ior_resource *res;
+    int err = ior__find(cx, id, &res);
+    if (err < 0)
+        return err;
+    if (which < IOR_DEADLINE_USER || which > IOR_DEADLINE_DRAIN ||
+        (which == IOR_DEADLINE_CONNECT && !(res->bits & IOR__CONNECTING)) ||
+        (which == IOR_DEADLINE_DRAIN && !(res->bits & IOR__CLOSING)))
+        return -EINVAL;
+    if (after_ns == IOR_NEVER) {
+        ior__deadline_clear(res, which);
+        if (which == IOR_DEADLINE_IDLE && res->deadlines)
+            ((struct ior__deadlines *)res->deadlines)->idle_ns = IOR_NEVER;
+        return 0;
+    }
+    if (which == IOR_DEADLINE_IDLE)
+        return ior__idle_start(res, after_ns);
+    return ior__deadline_set(res, which, ior__deadline_after(cx->rt, after_ns));
+}
+
+/*
+ * The kernel was out of memory or fds: no I/O on the resource until the back-off ends. Told once for each spell. Where not
+ * even the back-off can be armed, the next turn tries again.
+ */
+void ior__backoff(struct ior_resource *res, int err)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    uint64_t ns = (res->bits & IOR__LISTENER) ? BACKOFF_ACCEPT_NS : BACKOFF_FIRST_NS;
+    if (ior__deadline_set(res, IOR__DEADLINE_BACKOFF, ior_time_add(rt->now_ns, ns)) < 0) {
+        ior__work_add(rt, res);
+    } else if (!(res->bits & IOR__BACKOFF)) {
+        res->bits |= IOR__BACKOFF | IOR__SHRINK;
+        if (res->bits & IOR__LISTENER)
+            rt->starving++;
+        ior__work_add(rt, res);
+    }
+    if (res->bits & IOR__TOLD_ERROR)
+        return;
+    res->bits |= IOR__TOLD_ERROR;
+    ior__tell_error(res, err);
+}
+
+static void backoff_over(struct ior_resource *res)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    if (!(res->bits & IOR__BACKOFF))
+        return;
+    res->bits &= ~(uint32_t)IOR__BACKOFF;
+    if (res->bits & IOR__LISTENER)
+        rt->starving--;
+    ior__work_add(rt, res);
+    ior__ready_add(rt, res, IOR_READ);
+}
+
+/* An fd or a slot became free: the listeners that wait for one try again at once. */
+void ior__fd_freed(struct ior_runtime *rt)
+{
+    for (uint32_t i = 0; rt->starving > 0 && i < rt->slots.made; i++) {
+        struct ior_resource *res = ior__slots_at(&rt->slots, i);
+        if (res && (res->bits & IOR__LISTENER) && (res->bits & IOR__BACKOFF)) {
+            ior__deadline_clear(res, IOR__DEADLINE_BACKOFF);
+            backoff_over(res);
+        }
+    }
+}
+
+/* An idle deadline passed: bytes that arrived already still count. */
+static void idle_due(struct ior_resource *res)
+{
+    struct ior__deadlines *deadlines = res->deadlines;
+    if ((res->bits & IOR__STREAM) && (ior__wanted(res) & IOR_READ)) {
+        ior__handle_io(res, IOR_READ);
+        if ((res->bits & IOR__ENDING) || deadlines->at_ns[IOR_DEADLINE_IDLE] != IOR_NEVER)
+            return;
+    }
+    ior__end(res, IOR_TIMEOUT, ETIMEDOUT, IOR_DEADLINE_IDLE);
+}
+
+static void fire(struct ior_resource *res, int which)
+{
+    struct ior_event ev = {.type = IOR_EV_DEADLINE};
+    switch (which) {
+    case IOR_DEADLINE_USER:
+        ior__tell(res, &ev);
+        break;
+    case IOR_DEADLINE_IDLE:
+        idle_due(res);
+        break;
+    case IOR__DEADLINE_BACKOFF:
+        backoff_over(res);
+        break;
+    case IOR_DEADLINE_DRAIN:
+        if (res->bits & IOR__SHUT)
+            ior__end(res, IOR_SHUTDOWN, 0, -1);
+        else
+            ior__end(res, IOR_TIMEOUT, ETIMEDOUT, which);
+        break;
+    default:
+        ior__end(res, IOR_TIMEOUT, ETIMEDOUT, which);
+        break;
+    }
+}
+
+/* The node came up and is out of the heap: fires the earliest deadline if it is due, and queues the rest. */
+void ior__deadlines_due(struct ior__deadlines *deadlines)
+{
+    struct ior_resource *res = deadlines->res;
+    struct ior_runtime *rt = res->cx->rt;
+    uint64_t least = earliest(deadlines);
+    int which = -1;
+    if (least <= rt->now_ns) {
+        for (which = 0; deadlines->at_ns[which] != least; which++)
+            ;
+        deadlines->at_ns[which] = IOR_NEVER;
+        least = earliest(deadlines);
+    }
+    if (least != IOR_NEVER)
+        (void)ior__timers_add(&rt->timers, &deadlines->node, least); /* into the room it just left */
+    if (which >= 0)
+        fire(res, which);
+}

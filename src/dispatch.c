@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Step 2 of the turn: records of the engine, and resources that had more than their share last time, become calls of
+ * handle_io, which tells the services.
+ *
+ * This is the one place where stale records are dropped, where hang-ups meet resources that read nothing now, and
+ * where `registered` and OPEN are told before anything else. No resource is freed in this step, so pointers stay good
+ * over callbacks; whether the resource is still wanted (IOR__ENDING, IOR__PAUSED) is asked again after each of them.
+ */
+#include <errno.h>
+
+#include "core.h"
+#include "kinds.h"
+#include "output.h"
+
+void ior__ready_add(struct ior_runtime *rt, struct ior_resource *res, unsigned io)
+{
+    res->pending |= (uint8_t)io;
+    if (res->bits & IOR__IN_READY)
+        return;
+    res->bits |= IOR__IN_READY;
+    res->next_ready = NULL;
+    if (rt->ready.last)
+        rt->ready.last->next_ready = res;
+    else
+        rt->ready.first = res;
+    rt->ready.last = res;
+}
+
+void ior__tell_error(struct ior_resource *res, int err)
+{
+    struct ior_context *cx = res->cx;
+    ior__log(IOR_LOG_WARN, "%s %#llx: %s", res->ops->name, (unsigned long long)res->id, ior_strerror(err));
+    if (cx->handler.error)
+        cx->handler.error(cx->self, cx, res->id, err);
+}
+
+/* `registered` and OPEN, where they are still to be told. */
+void ior__tell_pending(struct ior_resource *res)
+{
+    struct ior_context *cx = res->cx;
+    if (res->bits & IOR__TELL_REGISTERED) {
+        res->bits &= ~(uint32_t)IOR__TELL_REGISTERED;
+        if (cx->handler.registered)
+            cx->handler.registered(cx->self, cx, res->id, res->user);
+    }
+    if ((res->bits & IOR__TELL_OPEN) && !(res->bits & (IOR__ENDING | IOR__CLOSING))) {
+        res->bits &= ~(uint32_t)IOR__TELL_OPEN;
+        struct ior_event ev = {.type = IOR_EV_OPEN};
+        ior__tell(res, &ev);
+    }
+}
+
+/* Lets the resource do its I/O. What it wants is asked again at the end of the turn, for the user's own kinds. */
+void ior__handle_io(struct ior_resource *res, unsigned io)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    if (IOR_UNLIKELY(res->bits & (IOR__TELL_REGISTERED | IOR__TELL_OPEN))) {
+        ior__tell_pending(res);
+        if ((res->bits & IOR__ENDING) || !(ior__own_interest(res) & (io | IOR_READ)))
+            return;
+    }
+    struct ior_emit emit = {.res = res};
+    int r = res->ops->handle_io(res, io, &emit);
+    if (IOR_UNLIKELY(res->bits & IOR__ENDING))
+        return;
+    if (!(res->bits & IOR__STREAM))
+        ior__work_add(rt, res);
+    if (r < 0) {
+        ior__latch_error(res, -r);
+        ior__end(res, IOR_ERROR, -r, -1);
+    } else if (r == IOR_IO_MORE) {
+        ior__ready_add(rt, res, io);
+    } else if (IOR_UNLIKELY((res->bits & IOR__WRITE_DEAD) && !(res->bits & IOR__PAUSED))) {
+        ior__end(res, IOR_ERROR, res->error, -1); /* what was to be read has been */
+    }
+}
+
+/* HUP or ERR came for a resource that reads nothing now. */
+static void hangup(struct ior_resource *res, unsigned what)
+{
+    if (res->bits & (IOR__PAUSED | IOR__BACKOFF)) {
+        ior__leave_set(res); /* kept by the kernel: it is told again when the fd is watched again */
+    } else if (res->bits & IOR__STREAM) {
+        ior__stream_hangup(res);
+    } else {
+        ior__handle_io(res, what & (IOR_HUP | IOR_ERR | ior__own_interest(res)));
+        if (!(res->bits & IOR__ENDING) && ior__wanted(res) == 0)
+            ior__leave_set(res);
+    }
+}
+
+static void on_stale(struct ior_runtime *rt, ior_id id)
+{
+    rt->stale_records++;
+    if (rt->last_stale == id && rt->last_stale_turn != rt->turns)
+        rt->need_rebuild = true; /* it comes from an fd that somebody closed behind our back: a duplicate lives on */
+    rt->last_stale = id;
+    rt->last_stale_turn = rt->turns;
+}
+
+static void on_record(struct ior_runtime *rt, const struct ior_record *record)
+{
+    struct ior_resource *res = ior__slots_find(&rt->slots, record->id);
+    if (IOR_UNLIKELY(!res)) {
+        on_stale(rt, record->id);
+        return;
+    }
+    if (IOR_UNLIKELY(res->bits & IOR__ENDING))
+        return;
+    unsigned what = record->what;
+    unsigned own = ior__own_interest(res);
+    if (IOR_UNLIKELY(what != (own & what) || (res->bits & IOR__BLOCKED))) {
+        if (what & IOR_BAD) {
+            res->bits |= IOR__LOST;
+            ior__end(res, IOR_ERROR, EBADF, -1);
+            return;
+        }
+        if ((what & (IOR_WRITE | IOR_HUP | IOR_ERR)) && (res->bits & IOR__BLOCKED)) {
+            res->bits &= ~(uint32_t)IOR__BLOCKED;
+            ior__work_add(rt, res);
+        }
+        if (what & (IOR_READ | IOR_WRITE) & ~own) {
+            res->bits |= IOR__SHRINK;
+            ior__work_add(rt, res);
+        }
+        if (!(res->bits & IOR__CONNECTING) && (what & (IOR_HUP | IOR_ERR)) && !(own & IOR_READ)) {
+            hangup(res, what);
+            return;
+        }
+    }
+    unsigned io = what & (own | IOR_HUP | IOR_ERR);
+    if (IOR_UNLIKELY(res->bits & IOR__CONNECTING))
+        ior__stream_connect_result(res);
+    else if (io)
+        ior__handle_io(res, io);
+}
+
+void ior__dispatch_records(struct ior_runtime *rt, int count)
+{
+    rt->records_taken += (uint64_t)count;
+    for (int i = 0; i < count; i++)
+        on_record(rt, &rt->records[i]);
+}
+
+static void serve_ready(struct ior_runtime *rt, struct ior_resource *res)
+{
+    unsigned io = res->pending;
+    res->pending = 0;
+    res->bits &= ~(uint32_t)IOR__IN_READY;
+    if (res->bits & IOR__ENDING)
+        return;
+    ior__tell_pending(res);
+    if (res->bits & (IOR__ENDING | IOR__CONNECTING))
+        return;
+    unsigned own = ior__own_interest(res);
+    if (io & own)
+        ior__handle_io(res, io & (own | IOR_HUP | IOR_ERR));
+    if ((res->bits & (IOR__ALWAYS | IOR__ENDING)) == IOR__ALWAYS) {
+        if (res->bits & IOR__BLOCKED) {
+            res->bits &= ~(uint32_t)IOR__BLOCKED;
+            ior__work_add(rt, res);
+        }
+        if (ior__own_interest(res))
+            ior__ready_add(rt, res, ior__own_interest(res));
+    }
+}
+
+void ior__dispatch_ready(struct ior_runtime *rt)
+{
+    struct ior_resource *res = rt->ready.first;
+    struct ior_resource *last = rt->ready.last;
+    if (!res)
+        return;
+    rt->ready.first = rt->ready.last = NULL;
+    for (uint32_t i = 0; res && i < rt->budget_records; i++) {
+        struct ior_resource *next = res->next_ready;
+        serve_ready(rt, res);
+        res = next;
+    }
+    if (!res)
+        return;
+    last->next_ready = rt->ready.first; /* over the budget: they are the first next time */
+    rt->ready.first = res;
+    if (!rt->ready.last)
+        rt->ready.last = last;
+}
+
+static bool may_emit(enum ior_event_type type)
+{
+    return type == IOR_EV_OPEN || type == IOR_EV_DATA || type == IOR_EV_EOF || type == IOR_EV_READY ||
+           type == IOR_EV_CUSTOM;
+}
+
+int ior_emit(struct ior_emit *emit, const struct ior_event *ev)
+{
+    struct ior_resource *res = emit->res;
+    if (!ev || !may_emit(ev->type))
+        return -EINVAL;
+    if (res->bits & IOR__ENDING)
+        return -ECANCELED;
+    if (res->bits & IOR__PAUSED)
+        return -EAGAIN;
+    struct ior_event own = *ev;
+    ior__touch_idle(res);
+    if (!(res->bits & IOR__CLOSING))
+        ior__tell(res, &own);
+    if (ev->type == IOR_EV_EOF && !(res->bits & (IOR__ENDING | IOR__EOF_SEEN))) {
+        res->bits |= IOR__EOF_SEEN;
+        if (!(res->bits & IOR__CLOSING))
+            (void)ior__start_close(res, IOR_EOF, IOR_NEVER);
+        ior__work_add(res->cx->rt, res);
+    }
+    return (res->bits & IOR__ENDING) ? -ECANCELED : 0;
+}

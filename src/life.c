@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a resource in a runtime: registration, what the engine waits for on its behalf, the one way out.
+ *
+ * Whatever ends a resource calls ior__end, which takes effect at once (the fd leaves the engine, deadlines are gone) and
+ * puts it on a list; the turn's last step tells END, frees the id and hands the resource over. So nothing is freed
+ * while a callback might still be looking, and each resource ends exactly once.
+ *
+ * Interest is lazy: wanting more is told to the engine at the end of the turn, wanting less only once a record came that
+ * nobody wanted. Stopping and starting to read in between costs no system call.
+ */
+#include <errno.h>
+
+#include "core.h"
+#include "kinds.h"
+#include "output.h"
+
+/* ---- interest ---- */
+
+unsigned ior__own_interest(const struct ior_resource *res)
+{
+    if (IOR_LIKELY(res->bits & IOR__STREAM))
+        return ior__stream_interest(res);
+    if (res->bits & (IOR__PAUSED | IOR__BACKOFF))
+        return 0;
+    unsigned io = res->ops->interests((struct ior_resource *)(uintptr_t)res) & (IOR_READ | IOR_WRITE);
+    if ((res->bits & IOR__EOF_SEEN) || (res->bits & (IOR__FULL | IOR__FULL_READS)) == IOR__FULL)
+        io &= ~(unsigned)IOR_READ;
+    return io;
+}
+
+void ior__leave_set(struct ior_resource *res)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    if (!(res->bits & IOR__IN_SET))
+        return;
+    res->bits &= ~(uint32_t)IOR__IN_SET;
+    res->applied = 0;
+    int err = rt->engine_ops->unwatch(rt->engine, res->fd, res->id);
+    if (err == -EBADF || err == -ENOENT) {
+        /* Somebody closed the fd: its number is not ours any more, and a duplicate of it may keep reporting. */
+        ior__log(IOR_LOG_WARN, "%s %#llx: fd %d was closed by somebody else", res->ops->name,
+                 (unsigned long long)res->id, res->fd);
+        res->bits |= IOR__LOST;
+        rt->need_rebuild = true;
+    } else if (err < 0) {
+        ior__log(IOR_LOG_ERROR, "unwatch of fd %d: %s", res->fd, ior_strerror(err));
+    }
+}
+
+static void interest_failed(struct ior_resource *res, int err)
+{
+    if (err == -EPERM && !(res->bits & IOR__IN_SET)) {
+        res->bits |= IOR__ALWAYS;
+        ior__ready_add(res->cx->rt, res, ior__own_interest(res));
+    } else if (err == -EBADF || err == -ENOENT) {
+        res->bits |= IOR__LOST;
+        res->cx->rt->need_rebuild = true;
+        ior__end(res, IOR_ERROR, EBADF, -1);
+    } else {
+        ior__backoff(res, -err);
+    }
+}
+
+/* Step 5: the engine is told what changed. */
+void ior__apply_interest(struct ior_resource *res)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    unsigned wanted = ior__wanted(res);
+    bool shrink = (res->bits & IOR__SHRINK) != 0;
+    int err = 0;
+    res->bits &= ~(uint32_t)IOR__SHRINK;
+    if (res->bits & IOR__ALWAYS) {
+        if (wanted)
+            ior__ready_add(rt, res, wanted);
+        return;
+    }
+    if (res->bits & IOR__IN_SET) {
+        if ((wanted & ~(unsigned)res->applied) == 0 && (!shrink || wanted == res->applied))
+            return;
+        err = rt->engine_ops->rewatch(rt->engine, res->fd, res->id, wanted);
+    } else if (wanted) {
+        err = rt->engine_ops->watch(rt->engine, res->fd, res->id, wanted);
+        if (err == 0)
+            res->bits |= IOR__IN_SET;
+    } else {
+        return;
+    }
+    if (err < 0)
+        interest_failed(res, err);
+    else
+        res->applied = (uint8_t)wanted;
+}
+
+/* The engine's set is made anew, because it holds fds that somebody closed while a duplicate keeps them alive. */
+void ior__rebuild(struct ior_runtime *rt)
+{
+    rt->need_rebuild = false;
+    rt->rebuilds++;
+    ior__log(IOR_LOG_WARN, "an fd was closed while it was registered: the engine's set is built anew");
+    int err = rt->engine_ops->rebuild(rt->engine);
+    if (err < 0) {
+        ior__log(IOR_LOG_ERROR, "the engine's set cannot be built anew: %s", ior_strerror(err));
+        return;
+    }
+    for (uint32_t i = 0; i < rt->slots.made; i++) {
+        struct ior_resource *res = ior__slots_at(&rt->slots, i);
+        if (!res || !(res->bits & IOR__IN_SET))
+            continue;
+        res->bits &= ~(uint32_t)IOR__IN_SET;
+        res->applied = 0;
+        ior__apply_interest(res);
+    }
+}
+
+/* ---- registration ---- */
+
+int ior__may_register(const struct ior_context *cx)
+{
+    return cx->phase > IOR__PHASE_RUNNING || cx->rt->stopping || cx->rt->freeing ? -ESHUTDOWN : 0;
+}
+
+static void detach(struct ior_resource *res)
+{
+    struct ior_context *cx = res->cx;
+    ior__slots_remove(&cx->rt->slots, res->id);
+    cx->resources--;
+    res->id = 0;
+    res->bits &= IOR__KEPT_BITS;
+    res->error = 0;
+    res->why = res->which = res->applied = res->pending = 0;
+}
+
+int ior__attach_resource(struct ior_context *cx, struct ior_resource *res, uint32_t tell_bits, ior_id *ret_id)
+{
+    struct ior_runtime *rt = cx->rt;
+    int err = ior__slots_add(&rt->slots, res, &res->id);
+    if (err < 0) {
+        res->id = 0;
+        return err;
+    }
+    cx->resources++;
+    res->cx = cx;
+    res->bits = (res->bits & (IOR__KEPT_BITS | IOR__CONNECTING | IOR__AGAIN)) | tell_bits;
+    err = ior__output_enter(res, rt);
+    if (err < 0)
+        goto out_detach;
+    unsigned wanted = ior__wanted(res);
+    if (wanted) {
+        err = rt->engine_ops->watch(rt->engine, res->fd, res->id, wanted);
+        if (err < 0 && err != -EPERM)
+            goto out_leave;
+        res->bits |= err < 0 ? IOR__ALWAYS : IOR__IN_SET;
+        res->applied = err < 0 ? 0 : (uint8_t)wanted;
+    }
+    ior__ready_add(rt, res, (res->bits & (IOR__ALWAYS | IOR__AGAIN)) ? wanted | IOR_READ : 0);
+    if (res->output || wanted == 0)
+        ior__work_add(rt, res);
+    ior__log(IOR_LOG_DEBUG, "%s %#llx: registered, fd %d", res->ops->name, (unsigned long long)res->id, res->fd);
+    *ret_id = res->id;
+    return 0;
+
+out_leave:
+    ior__output_leave(res);
+out_detach:
+    detach(res);
+    res->cx = NULL;
+    return err;
+}
+
+/* ---- end ---- */
+
+void ior__latch_error(struct ior_resource *res, int error)
+{
+    if (res->error == 0)
+        res->error = (int16_t)error;
+}
+
+static void list_add(struct ior__list *list, struct ior_resource *res)
+{
+    res->next_work = NULL;
+    if (list->last)
+        list->last->next_work = res;
+    else
+        list->first = res;
+    list->last = res;
+}
+
+void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadline)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    if (res->bits & IOR__ENDING)
+        return;
+    if (res->error != 0 && why == IOR_EOF)
+        why = IOR_ERROR; /* an orderly end, but for what was latched before */
+    if (why == IOR_TIMEOUT)
+        res->error = (int16_t)error;
+    ior__latch_error(res, error);
+    res->why = (uint8_t)why;
+    res->which = (uint8_t)(deadline + 1);
+    if ((res->bits & (IOR__LISTENER | IOR__BACKOFF)) == (IOR__LISTENER | IOR__BACKOFF))
+        rt->starving--;
+    res->bits = (res->bits & ~(uint32_t)IOR__BACKOFF) | IOR__ENDING;
+    ior__leave_set(res);
+    ior__deadlines_drop(res);
+    if (res->bits & IOR__IN_WORK)
+        return; /* step 5 finds it there */
+    res->bits |= IOR__IN_WORK;
+    list_add(&rt->ended, res);
+}
+
+int ior__start_close(struct ior_resource *res, enum ior_why why, uint64_t drain_at_ns)
+{
+    if (drain_at_ns != IOR_NEVER) {
+        int err = ior__deadline_set(res, IOR_DEADLINE_DRAIN, drain_at_ns);
+        if (err < 0)
+            return err;
+    } else {
+        ior__deadline_clear(res, IOR_DEADLINE_DRAIN);
+    }
+    if (!(res->bits & IOR__CLOSING) || why == IOR_SHUTDOWN)
+        res->why = (uint8_t)why;
+    res->bits |= IOR__CLOSING | IOR__FINISHING;
+    res->bits &= ~(uint32_t)(IOR__PAUSED | IOR__OWED | IOR__AGAIN);
+    ior__work_add(res->cx->rt, res);
+    return 0;
+}
+
+/* After the flush: a resource that closes and has nothing left to write ends. */
+static void settle(struct ior_resource *res)
+{
+    if (res->bits & IOR__STREAM)
+        ior__stream_settle(res);
+    else if ((res->bits & IOR__CLOSING) && ior__output_left(res) == 0)
+        ior__end(res, (enum ior_why)res->why, 0, -1);
+}
+
+/* Step 5: writes, ends and changes of interest of this turn. What callbacks add here is for the next turn. */
+void ior__settle_work(struct ior_runtime *rt)
+{
+    struct ior_resource *res = rt->work.first;
+    rt->work.first = rt->work.last = NULL;
+    while (res) {
+        struct ior_resource *next = res->next_work;
+        if (!(res->bits & IOR__ENDING)) {
+            res->bits &= ~(uint32_t)IOR__IN_WORK;
+            ior__flush(res);
+            if (!(res->bits & IOR__ENDING) && (res->bits & (IOR__CLOSING | IOR__FINISHING)))
+                settle(res);
+            if (!(res->bits & IOR__ENDING))
+                ior__apply_interest(res);
+        } else {
+            list_add(&rt->ended, res);
+        }
+        res = next;
+    }
+    ior__serve_starved(rt);
+}
+
+/* Frees a resource that is in no runtime. */
+void ior__destroy(struct ior_resource *res, const struct ior_os *os)
+{
+    ior__output_free(res, os);
+    res->ops->destroy(res);
+}
+
+static void tell_end(struct ior_resource *res)
+{
+    uint64_t unread = ior_resource_unread(res, NULL, 0, NULL);
+    if (res->bits & IOR__STREAM)
+        unread += ((struct ior__stream *)res)->discarded;
+    struct ior_event ev = {.type = IOR_EV_END};
+    ev.end.why = (enum ior_why)res->why;
+    ev.end.error = res->error;
+    ev.end.deadline = (int)res->which - 1;
+    ev.end.written = res->written;
+    ev.end.unsent = ior__output_left(res);
+    ev.end.unread = unread;
+    ior__log(IOR_LOG_DEBUG, "%s %#llx: end, %s, %s", res->ops->name, (unsigned long long)res->id,
+             ior_why_name(ev.end.why), ior_errname(ev.end.error));
+    ior__tell(res, &ev);
+}
+
+/* Tells END, frees the id, hands the resource over. */
+static void finalize(struct ior_resource *res)
+{
+    struct ior_context *cx = res->cx;
+    struct ior_runtime *rt = cx->rt;
+    tell_end(res);
+    ior__output_leave(res);
+    detach(res);
+    void (*handover)(void *, struct ior_context *, struct ior_resource *) =
+        (res->bits & IOR__LISTENER) ? cx->handler.handover_listener : cx->handler.handover_transport;
+    res->cx = NULL;
+    if (handover)
+        handover(cx->self, cx, res);
+    else
+        ior__destroy(res, rt->os);
+    if (IOR_UNLIKELY(rt->starving > 0))
+        ior__fd_freed(rt);
+}
+
+/* Takes what has ended off the ready list. */
+static void sweep_ready(struct ior_runtime *rt)
+{
+    struct ior_resource *res = rt->ready.first;
+    rt->ready.first = rt->ready.last = NULL;
+    while (res) {
+        struct ior_resource *next = res->next_ready;
+        res->bits &= ~(uint32_t)IOR__IN_READY;
+        if (!(res->bits & IOR__ENDING))
+            ior__ready_add(rt, res, 0);
+        res = next;
+    }
+}
+
+/* Step 6. What ends in these callbacks has its turn next time. */
+void ior__end_resources(struct ior_runtime *rt)
+{
+    struct ior_resource *res = rt->ended.first;
+    rt->ended.first = rt->ended.last = NULL;
+    for (struct ior_resource *at = res; at; at = at->next_work) {
+        if (at->bits & IOR__IN_READY) {
+            sweep_ready(rt);
+            break;
+        }
+    }
+    while (res) {
+        struct ior_resource *next = res->next_work;
+        finalize(res);
+        res = next;
+    }
+    if (IOR_UNLIKELY(rt->need_rebuild))
+        ior__rebuild(rt);
+}

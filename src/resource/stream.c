@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Streams: TCP and Unix connections (accepted, connecting) and any byte-stream fd that is adopted.
+ *
+ * Reading: one buffer of the runtime is lent to the service for the length of the callback; an idle stream holds none. Bytes the
+ * service gives back (ior_unread) are kept in a block of the stream's own and put in front of the next ones.
+ *
+ * The end of input is found by reading (0 or an error), never from HUP or ERR: the kernel tells those while bytes are
+ * still to be read. A write error stops writing only: what the peer sent before is read to the end, then END comes with
+ * the first cause. SO_ERROR is asked only for the outcome of connect, since asking eats it.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "kinds.h"
+#include "output.h"
+
+#define FIN_WAIT_NS (500 * IOR_NS_PER_MS) /* at shutdown: for the peer's FIN, once all is written */
+
+static struct ior__stream *stream_of(const struct ior_resource *res)
+{
+    return (struct ior__stream *)(uintptr_t)res;
+}
+
+unsigned ior__stream_interest(const struct ior_resource *res)
+{
+    const uint32_t unusual = IOR__CONNECTING | IOR__NO_READ | IOR__EOF_SEEN | IOR__BACKOFF | IOR__CLOSING |
+                             IOR__PAUSED | IOR__FULL;
+    uint32_t bits = res->bits;
+    if (IOR_LIKELY(!(bits & unusual)))
+        return IOR_READ;
+    if (bits & IOR__CONNECTING)
+        return IOR_WRITE;
+    if (bits & (IOR__NO_READ | IOR__EOF_SEEN | IOR__BACKOFF))
+        return 0;
+    if (bits & IOR__CLOSING)
+        return IOR_READ; /* to discard it: unread input would turn close into a reset */
+    bool stopped = (bits & IOR__PAUSED) || (bits & (IOR__FULL | IOR__FULL_READS)) == IOR__FULL;
+    return stopped ? 0 : IOR_READ;
+}
+
+static unsigned interests(struct ior_resource *res)
+{
+    return ior__stream_interest(res);
+}
+
+static ssize_t write_some(struct ior_resource *res, const struct iovec *iov, int n)
+{
+    const struct ior_os *os = res->cx->rt->os;
+    return (res->bits & IOR__SOCKET) ? os->send(os->arg, res->fd, iov, n) : os->write(os->arg, res->fd, iov, n);
+}
+
+static ssize_t read_some(struct ior_resource *res, void *bytes, size_t len)
+{
+    const struct ior_os *os = res->cx->rt->os;
+    ssize_t n;
+    do {
+        n = (res->bits & IOR__SOCKET) ? os->recv(os->arg, res->fd, bytes, len)
+                                      : os->read(os->arg, res->fd, bytes, len);
+    } while (IOR_UNLIKELY(n == -EINTR));
+    return n;
+}
+
+/* ---- unread bytes ---- */
+
+static void unread_free(struct ior__stream *stream)
+{
+    if (stream->unread)
+        ior__free(stream->unread, sizeof(*stream->unread) + stream->unread->capacity);
+    stream->unread = NULL;
+}
+
+int ior_unread(struct ior_context *cx, ior_id id, size_t len)
+{
+    struct ior_resource *res;
+    int err = ior__find(cx, id, &res);
+    if (err < 0)
+        return err;
+    struct ior_runtime *rt = cx->rt;
+    if (!(res->bits & IOR__STREAM))
+        return -EOPNOTSUPP;
+    if (rt->lent_to != res || len > rt->lent_len)
+        return -EINVAL;
+    struct ior__stream *stream = stream_of(res);
+    if (len > stream->opts->unread_max)
+        return -EMSGSIZE;
+    struct ior__unread *unread = stream->unread;
+    if (len > 0 && (!unread || unread->capacity < len)) {
+        size_t old = unread ? sizeof(*unread) + unread->capacity : 0;
+        unread = ior__realloc(unread, old, sizeof(*unread) + len);
+        if (!unread)
+            return -ENOMEM;
+        unread->capacity = len;
+        stream->unread = unread;
+    }
+    if (unread) {
+        memcpy(unread->bytes, rt->lent + rt->lent_len - len, len);
+        unread->len = len;
+    }
+    return 0;
+}
+
+size_t ior_resource_unread(const struct ior_resource *res, struct iovec *iov, int n, int *ret_n)
+{
+    const struct ior__unread *unread = res && (res->bits & IOR__STREAM) ? stream_of(res)->unread : NULL;
+    size_t len = unread ? unread->len : 0;
+    if (iov && n > 0 && len > 0)
+        iov[0] = (struct iovec){.iov_base = (void *)(uintptr_t)unread->bytes, .iov_len = len};
+    if (ret_n)
+        *ret_n = len > 0;
+    return len;
+}
+
+/* Room for what was given back and one read behind it. */
+static bool read_room(struct ior_runtime *rt, size_t held)
+{
+    size_t need = held + rt->read_bytes;
+    if (IOR_LIKELY(rt->read_cap >= need))
+        return true;
+    unsigned char *grown = ior__realloc(rt->read_buf, rt->read_cap, need);
+    if (!grown)
+        return false;
+    rt->read_buf = grown;
+    rt->read_cap = need;
+    return true;
+}
+
+/* ---- reading ---- */
+
+/* Lends bytes to the service for the length of its callback. */
+static void deliver(struct ior_resource *res, size_t len)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    struct ior__stream *stream = stream_of(res);
+    if (IOR_UNLIKELY(stream->unread != NULL))
+        stream->unread->len = 0;
+    rt->lent_to = res;
+    rt->lent = rt->read_buf;
+    rt->lent_len = len;
+    struct ior_event ev;
+    ev.type = IOR_EV_DATA;
+    ev.data.bytes = rt->read_buf;
+    ev.data.len = len;
+    ior__tell(res, &ev);
+    rt->lent_to = NULL;
+    if (IOR_UNLIKELY(stream->unread && stream->unread->len == 0))
+        unread_free(stream);
+}
+
+/* Unread bytes are told again alone: reading goes on after a pause, a full output, a handover. */
+static void deliver_again(struct ior_resource *res)
+{
+    struct ior__unread *unread = stream_of(res)->unread;
+    res->bits &= ~(uint32_t)IOR__AGAIN;
+    if (!unread || unread->len == 0)
+        return;
+    if (!read_room(res->cx->rt, unread->len)) {
+        res->bits |= IOR__AGAIN;
+        ior__backoff(res, ENOMEM);
+        return;
+    }
+    memcpy(res->cx->rt->read_buf, unread->bytes, unread->len);
+    deliver(res, unread->len);
+}
+
+static void tell_eof(struct ior_resource *res)
+{
+    const struct ior__stream_opts *opts = stream_of(res)->opts;
+    res->bits |= IOR__EOF_SEEN;
+    ior__work_add(res->cx->rt, res);
+    if (res->bits & (IOR__CLOSING | IOR__WRITE_DEAD))
+        return;
+    struct ior_event ev = {.type = IOR_EV_EOF};
+    ior__tell(res, &ev);
+    if ((res->bits & (IOR__ENDING | IOR__CLOSING)) || opts->half_open)
+        return;
+    if (ior__start_close(res, IOR_EOF, ior__deadline_after(res->cx->rt, opts->drain_ns)) < 0)
+        (void)ior__start_close(res, IOR_EOF, IOR_NEVER); /* no memory for the deadline: then without */
+}
+
+/* One read and its event. How much was read; 0: stop here; or -errno. */
+static ssize_t read_once(struct ior_resource *res, unsigned io)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    const struct ior__unread *unread = stream_of(res)->unread;
+    size_t held = IOR_UNLIKELY(unread != NULL) && !(res->bits & IOR__CLOSING) ? unread->len : 0;
+    if (IOR_UNLIKELY(!read_room(rt, held))) {
+        ior__backoff(res, ENOMEM);
+        return 0;
+    }
+    ssize_t n = read_some(res, rt->read_buf + held, rt->read_bytes);
+    if (IOR_LIKELY(n > 0)) {
+        ior__touch_idle(res);
+        if (IOR_UNLIKELY(res->bits & IOR__CLOSING)) {
+            stream_of(res)->discarded += (uint64_t)n;
+            return n;
+        }
+        if (held > 0)
+            memcpy(rt->read_buf, unread->bytes, held);
+        deliver(res, held + (size_t)n);
+        return n;
+    }
+    if (n == 0) {
+        tell_eof(res);
+    } else if (n == -EAGAIN) {
+        /* Neither bytes nor an end, yet a hang-up: nothing more will ever come. */
+        return (io & (IOR_HUP | IOR_ERR)) && !(res->bits & IOR__WRITE_DEAD) ? -EIO : 0;
+    } else if (n == -ENOMEM || n == -ENOBUFS) {
+        ior__backoff(res, (int)-n);
+        return 0;
+    }
+    return n;
+}
+
+static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emit)
+{
+    (void)emit;
+    struct ior_runtime *rt = res->cx->rt;
+    for (uint32_t i = 0; i < rt->budget_reads; i++) {
+        if (IOR_UNLIKELY(res->bits & IOR__AGAIN)) {
+            deliver_again(res);
+        } else {
+            ssize_t n = read_once(res, io);
+            if (n <= 0)
+                return (int)n;
+            /* A short read is the end for now, unless the peer or the connection is gone: then the end is still to be found. */
+            if ((size_t)n < rt->read_bytes && !(io & (IOR_HUP | IOR_ERR)) && !(res->bits & IOR__WRITE_DEAD))
+                return IOR_IO_DONE;
+        }
+        if ((res->bits & IOR__ENDING) || !(ior__stream_interest(res) & IOR_READ))
+            return IOR_IO_DONE;
+    }
+    /* The engine tells again what is left, being level-triggered, where it still watches. */
+    return (res->bits & IOR__IN_SET) && !(res->bits & IOR__WRITE_DEAD) ? IOR_IO_DONE : IOR_IO_MORE;
+}
+
+/* ---- ends ---- */
+
+void ior__stream_settle(struct ior_resource *res)
+{
+    const struct ior_os *os = res->cx->rt->os;
+    uint32_t bits = res->bits;
+    if (ior__output_left(res) > 0 || (bits & IOR__WRITE_DEAD))
+        return;
+    bool input_over = (bits & (IOR__EOF_SEEN | IOR__NO_READ)) || !(bits & IOR__SOCKET);
+    if ((bits & IOR__CLOSING) && input_over) {
+        ior__end(res, (enum ior_why)res->why, 0, -1);
+        return;
+    }
+    if (!(bits & IOR__FIN_SENT)) {
+        int err = os->shutdown(os->arg, res->fd, SHUT_WR);
+        if (err < 0)
+            ior__log(IOR_LOG_DEBUG, "shutdown of fd %d: %s", res->fd, ior_strerror(err)); /* reading will tell more */
+        res->bits |= IOR__FIN_SENT;
+    }
+    if (bits & IOR__SHUT) {
+        const struct ior__deadlines *deadlines = res->deadlines;
+        uint64_t short_ns = ior__deadline_after(res->cx->rt, FIN_WAIT_NS);
+        if (!deadlines || deadlines->at_ns[IOR_DEADLINE_DRAIN] > short_ns)
+            (void)ior__deadline_set(res, IOR_DEADLINE_DRAIN, short_ns);
+    }
+    if (!(bits & IOR__CLOSING) && input_over)
+        ior__end(res, IOR_EOF, 0, -1);
+}
+
+/*
+ * HUP or ERR, and nothing is to be read: the input has ended, or cannot be read, or waits for output to drain. Trying to write
+ * brings the error out; without output a send of no bytes does (on Linux it reports a pending error and writes nothing).
+ */
+void ior__stream_hangup(struct ior_resource *res)
+{
+    if (ior__output_left(res) > 0) {
+        res->bits &= ~(uint32_t)IOR__BLOCKED;
+        ior__work_add(res->cx->rt, res);
+        return;
+    }
+    if (!(res->bits & (IOR__EOF_SEEN | IOR__NO_READ)))
+        return; /* past its mark without output: it is about to read again */
+    struct iovec nothing = {.iov_base = NULL, .iov_len = 0};
+    ssize_t n = 0;
+    if (!(res->bits & IOR__SOCKET))
+        n = -EPIPE;
+    else if (!(res->bits & IOR__FIN_SENT))
+        n = write_some(res, &nothing, 1);
+    if (n < 0 && n != -EAGAIN && n != -EINTR)
+        ior__end(res, IOR_ERROR, (int)-n, -1);
+    else
+        ior__end(res, IOR_EOF, 0, -1);
+}
+
+void ior__stream_connect_result(struct ior_resource *res)
+{
+    const struct ior_os *os = res->cx->rt->os;
+    const struct ior__stream_opts *opts = stream_of(res)->opts;
+    int error = 0;
+    uint32_t len = sizeof(error);
+    int err = os->getsockopt(os->arg, res->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    if (err < 0)
+        error = -err;
+    struct ior_addr peer;
+    if (error == 0 && os->getpeername(os->arg, res->fd, &peer) == -ENOTCONN)
+        return; /* a wake-up without a result */
+    if (error != 0) {
+        ior__end(res, IOR_ERROR, error, -1);
+        return;
+    }
+    res->bits &= ~(uint32_t)IOR__CONNECTING;
+    ior__deadline_clear(res, IOR_DEADLINE_CONNECT);
+    if (opts->idle_ns != IOR_NEVER)
+        (void)ior__idle_start(res, opts->idle_ns); /* its memory was reserved with the connect */
+    res->bits |= IOR__TELL_OPEN;
+    ior__work_add(res->cx->rt, res);
+    ior__tell_pending(res);
+}
+
+static void destroy(struct ior_resource *res)
+{
+    struct ior__stream *stream = stream_of(res);
+    struct ior__stream_opts *opts = stream->opts;
+    if (res->fd >= 0 && !(res->bits & IOR__LOST))
+        opts->os->close(opts->os->arg, res->fd);
+    unread_free(stream);
+    size_t user_size = opts->user_size;
+    ior__stream_opts_unref(opts);
+    ior__free(stream, sizeof(*stream) + user_size);
+}
+
+const struct ior_resource_ops ior__stream_ops = {
+    .struct_size = sizeof(struct ior_resource_ops),
+    .name = "stream",
+    .interests = interests,
+    .handle_io = handle_io,
+    .write = write_some,
+    .destroy = destroy,
+};

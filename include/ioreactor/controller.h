@@ -49,7 +49,8 @@ IOR_API int ior_controller_send(struct ior_controller *ctl, struct ior_command *
  * Sends a command and waits for its reply: for plain threads, not for loops. 0: the reply is here, the command is the
  * caller's again, look at its status. -EPIPE: not taken, the caller's. -ETIMEDOUT: no reply in time; the command is not
  * the caller's any more and will come back through `drop`. -EDEADLK: called on the loop that would have to serve it; the
- * caller's. -ENOMEM: the caller's. It sets and clears reply_to.
+ * caller's. -ENOMEM: the caller's. It sets and clears reply_to. The service must answer such a command with ior_reply; one that
+ * a shutdown leaves undelivered comes back with status -ECANCELED.
  */
 IOR_API int ior_controller_call(struct ior_controller *ctl, struct ior_command *command, uint64_t timeout_ns);
 

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Controllers and their queue, see controller.c. */
+#ifndef IOR_SRC_CONTROLLER_H
+#define IOR_SRC_CONTROLLER_H
+
+#include <ioreactor/controller.h>
+#include <stdatomic.h>
+
+struct ior_runtime;
+
+struct ior_controller {
+    _Atomic(struct ior_command *) head; /* a stack, newest first; &closed once it takes no more */
+    struct ior_command closed;          /* the mark; below it what was queued when it came */
+    _Atomic uint32_t refs;
+    _Atomic uint64_t wakes;             /* that are done; each batch was announced by one */
+    /* asking for shutdown */
+    _Atomic uint32_t asking;            /* calls under way */
+    _Atomic bool gone;                  /* the receiver must not be woken any more */
+    _Atomic bool marked;                /* the mark is there, or on its way */
+    _Atomic uint32_t asks;              /* how often shutdown was asked for */
+    _Atomic uint64_t drain_ns;          /* the shortest that was asked for */
+    /* the receiver: how to wake it, and whose thread it is */
+    void (*wake)(void *arg);
+    void *wake_arg;
+    _Atomic uintptr_t loop_thread;
+    /* the receiver's own */
+    uint32_t asks_seen;
+    struct ior_command *pending; /* taken, oldest first */
+    uint64_t batches;            /* taken so far: each one has, or will have, its wake */
+};
+
+struct ior_controller *ior__controller_new(void (*wake)(void *arg), void *wake_arg);
+
+/* Whether something is queued that was not taken, or not served. The receiver's thread. */
+bool ior__controller_ready(const struct ior_controller *ctl);
+
+/* The oldest command not yet served, NULL: none. The receiver's thread. */
+struct ior_command *ior__controller_take(struct ior_controller *ctl);
+
+/* From here on sends answer -EPIPE. What was queued before can still be taken. Without a wake. The receiver's thread. */
+void ior__controller_close(struct ior_controller *ctl);
+
+/* The receiver goes away: returns when no sender will wake it any more. It must be closed, and taken empty. */
+void ior__controller_gone(struct ior_controller *ctl);
+
+/*
+ * Sends a command back to whoever waits for it: 0, or -EPIPE where nobody does (any more), and the command is still the
+ * caller's. Never calls back.
+ */
+int ior__command_reply(struct ior_command *command, int status);
+
+/* An accepted command that cannot be delivered: to a thread that waits for its reply, else to `drop`. From a loop. */
+void ior__command_drop(struct ior_command *command);
+
+#endif

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The loop. ior_runtime_turn is a list of named steps and nothing else; each has its file:
+ *
+ *   1 wait_for_records       here, engine/        3 ior__fire_timers       service_timers.c, deadlines.c
+ *   2 ior__dispatch_records  dispatch.c           4 ior__serve_commands    service.c, controller.c
+ *     ior__dispatch_ready    dispatch.c           5 ior__settle_work       life.c, output.c
+ *                                                 6 ior__end_resources     life.c
+ *
+ * What a step's callbacks ask for takes effect at once where it can, and else goes on a list that a later step, or the
+ * next turn, takes whole. So no callback can keep the turn from ending, and while anything is on a list the next turn does not wait.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "controller.h"
+#include "core.h"
+#include "kinds.h"
+#include "output.h"
+
+#define READ_BYTES_DEFAULT 65536u
+#define READ_BYTES_MIN 512u
+#define RECORDS_DEFAULT 256u
+#define RECORDS_MAX 65536u
+#define ACCEPTS_DEFAULT 64u
+#define READS_DEFAULT 4u
+#define COMMANDS_DEFAULT 1024u
+#define TIMERS_DEFAULT 1024u
+#define OUTPUT_CAP_DEFAULT ((size_t)256 << 20)
+#define OUTPUT_CAP_MIN ((size_t)64 << 10)
+#define WAIT_BACKOFF_FIRST_NS IOR_NS_PER_MS
+#define WAIT_BACKOFF_MOST_NS (100 * IOR_NS_PER_MS)
+
+/* ---- making ---- */
+
+static bool os_complete(const struct ior_os *os)
+{
+    return os->struct_size >= sizeof(*os) && os->clock && os->wall && os->random && os->sleep && os->socket &&
+           os->bind && os->listen && os->accept && os->connect && os->getsockname && os->getpeername &&
+           os->getsockopt && os->setsockopt && os->shutdown && os->close && os->recv && os->send && os->read &&
+           os->write && os->sendfile && os->pread && os->dup && os->fd_kind && os->set_nonblock && os->path_stat &&
+           os->path_chmod && os->path_unlink;
+}
+
+static bool engine_complete(const struct ior_engine_ops *ops)
+{
+    return ops->struct_size >= sizeof(*ops) && ops->name && ops->open && ops->close && ops->watch && ops->rewatch &&
+           ops->unwatch && ops->wait && ops->wake && ops->rebuild &&
+           (ops->fd || !(ops->features & IOR_ENGINE_HAS_FD)) && !(ops->features & IOR_ENGINE_DOES_IO);
+}
+
+static bool config_valid(const struct ior_config *config)
+{
+    return (!config->engine || !config->engine_ops) && (!config->engine_ops || engine_complete(config->engine_ops)) &&
+           (!config->os || os_complete(config->os)) && config->max_resources <= IOR__SLOT_MAX &&
+           config->max_timers <= IOR__SLOT_MAX && (!config->read_bytes || config->read_bytes >= READ_BYTES_MIN) &&
+           config->read_bytes <= INT32_MAX && config->records <= RECORDS_MAX &&
+           (!config->output_cap_bytes || config->output_cap_bytes >= OUTPUT_CAP_MIN);
+}
+
+static uint32_t or_default(uint32_t value, uint32_t otherwise)
+{
+    return value ? value : otherwise;
+}
+
+static void set_limits(struct ior_runtime *rt, const struct ior_config *config)
+{
+    ior__slots_init(&rt->slots, or_default(config->max_resources, IOR__SLOT_MAX));
+    ior__slots_init(&rt->timer_slots, or_default(config->max_timers, IOR__SLOT_MAX));
+    rt->read_bytes = or_default(config->read_bytes, READ_BYTES_DEFAULT);
+    rt->budget_records = or_default(config->records, RECORDS_DEFAULT);
+    rt->budget_accepts = or_default(config->accepts, ACCEPTS_DEFAULT);
+    rt->budget_reads = or_default(config->reads, READS_DEFAULT);
+    rt->budget_commands = or_default(config->commands, COMMANDS_DEFAULT);
+    rt->budget_timers = or_default(config->timers, TIMERS_DEFAULT);
+    rt->output_cap_bytes = config->output_cap_bytes ? config->output_cap_bytes : OUTPUT_CAP_DEFAULT;
+}
+
+static int try_engine(struct ior_runtime *rt, const struct ior_engine_ops *ops, void *arg)
+{
+    struct ior_engine_config config = {.os = rt->os, .max_records = rt->budget_records, .arg = arg};
+    int err = ops->open(&config, &rt->engine);
+    if (err < 0) {
+        ior__log(IOR_LOG_WARN, "engine %s: %s", ops->name, ior_strerror(err));
+        return err;
+    }
+    rt->engine_ops = ops;
+    ior__log(IOR_LOG_INFO, "engine %s", ops->name);
+    return 0;
+}
+
+/* The user's own engine, or the named one, or the first that works. */
+static int open_engine(struct ior_runtime *rt, const struct ior_config *config)
+{
+    if (config->engine_ops)
+        return try_engine(rt, config->engine_ops, config->engine_arg);
+    if (config->engine) {
+        const struct ior_engine_ops *ops = ior_engine_named(config->engine);
+        return ops ? try_engine(rt, ops, config->engine_arg) : -ENOSYS;
+    }
+    int err = -ENOSYS;
+    for (unsigned i = 0; err < 0 && ior_engine_at(i); i++)
+        err = try_engine(rt, ior_engine_at(i), config->engine_arg);
+    return err;
+}
+
+static void runtime_release(struct ior_runtime *rt, bool in_child)
+{
+    if (rt->engine)
+        rt->engine_ops->close(rt->engine, in_child);
+    ior__output_pool_free(rt);
+    ior__slots_deinit(&rt->slots);
+    ior__slots_deinit(&rt->timer_slots);
+    ior__timers_deinit(&rt->timers);
+    ior__free(rt->read_buf, rt->read_cap);
+    ior__free(rt->records, rt->budget_records * sizeof(*rt->records));
+    ior__guard_free(rt->guard);
+    ior__free(rt, sizeof(*rt));
+}
+
+int ior_runtime_new(const struct ior_config *config, const struct ior_handler *handler, void *self,
+                    struct ior_runtime **ret)
+{
+    struct ior_config in;
+    int err = ior__struct_in(&in, sizeof(in), config, sizeof(in));
+    if (err < 0)
+        return err;
+    if (!handler || !ret || !config_valid(&in))
+        return -EINVAL;
+    struct ior_runtime *rt = ior__calloc(sizeof(*rt));
+    if (!rt)
+        return -ENOMEM;
+    rt->os = in.os ? in.os : ior_os_default();
+    set_limits(rt, &in);
+    rt->guard = ior__guard_new();
+    rt->records = ior__alloc(rt->budget_records * sizeof(*rt->records));
+    rt->read_buf = ior__alloc(rt->read_bytes);
+    rt->read_cap = rt->read_buf ? rt->read_bytes : 0;
+    err = rt->guard && rt->records && rt->read_buf ? open_engine(rt, &in) : -ENOMEM;
+    struct ior_context *cx;
+    if (err == 0) {
+        atomic_init(&rt->owner, (uintptr_t)pthread_self());
+        rt->now_ns = rt->os->clock(rt->os->arg);
+        err = ior__context_new(rt, handler, self, &cx);
+    }
+    if (err < 0) {
+        runtime_release(rt, false);
+        return err;
+    }
+    *ret = rt;
+    return 0;
+}
+
+/* ---- looking ---- */
+
+struct ior_context *ior_runtime_context(struct ior_runtime *rt)
+{
+    return rt->contexts;
+}
+
+const char *ior_runtime_engine(struct ior_runtime *rt)
+{
+    return rt->engine_ops->name;
+}
+
+uint64_t ior_now(struct ior_context *cx)
+{
+    return cx->rt->os->clock(cx->rt->os->arg);
+}
+
+uint64_t ior_unix_ns(struct ior_context *cx)
+{
+    return cx->rt->os->wall(cx->rt->os->arg);
+}
+
+uint64_t ior_random(struct ior_context *cx)
+{
+    return cx->rt->os->random(cx->rt->os->arg);
+}
+
+const struct ior_os *ior_context_os(struct ior_context *cx)
+{
+    return cx->rt->os;
+}
+
+int ior_runtime_stats(struct ior_runtime *rt, struct ior_stats *stats)
+{
+    if (!rt || !stats || stats->struct_size < sizeof(*stats))
+        return -EINVAL;
+    uint64_t wakes = rt->wakes_before;
+    for (const struct ior_context *cx = rt->contexts; cx; cx = cx->next)
+        wakes += atomic_load_explicit(&cx->ctl->wakes, memory_order_relaxed);
+    *stats = (struct ior_stats){
+        .struct_size = sizeof(*stats),
+        .resources = rt->slots.live,
+        .turns = rt->turns,
+        .records = rt->records_taken,
+        .stale_records = rt->stale_records,
+        .rebuilds = rt->rebuilds,
+        .wakes = wakes,
+        .commands = rt->commands_served,
+        .timers_fired = rt->timers_fired,
+        .output_bytes = rt->output_bytes,
+        .timers = rt->timers.count,
+    };
+    return 0;
+}
+
+/* ---- turning ---- */
+
+/* Whether something can be done without the engine. */
+static bool has_work(const struct ior_runtime *rt)
+{
+    return rt->work.first || rt->ready.first || rt->ended.first || rt->drops || rt->new_contexts > 0;
+}
+
+/* When the next turn is due, work left over included. */
+static uint64_t next_deadline(const struct ior_runtime *rt)
+{
+    if (has_work(rt))
+        return 0;
+    uint64_t timer_ns = ior__timers_next(&rt->timers);
+    uint64_t stop_ns = ior__stop_deadline(rt);
+    return timer_ns < stop_ns ? timer_ns : stop_ns;
+}
+
+/* The wait itself failed: told once for each cause, and not tried again at once. */
+static void wait_failed(struct ior_runtime *rt, int err, uint64_t deadline_ns)
+{
+    uint64_t now_ns = rt->os->clock(rt->os->arg);
+    uint64_t most_ns = ior_time_sub(deadline_ns, now_ns);
+    uint64_t backoff_ns = rt->wait_backoff_ns ? rt->wait_backoff_ns : WAIT_BACKOFF_FIRST_NS;
+    rt->wait_backoff_ns = backoff_ns * 2 < WAIT_BACKOFF_MOST_NS ? backoff_ns * 2 : WAIT_BACKOFF_MOST_NS;
+    if (rt->wait_error != err) {
+        rt->wait_error = err;
+        ior__log(IOR_LOG_ERROR, "engine %s: wait: %s", rt->engine_ops->name, ior_strerror(err));
+        for (struct ior_context *cx = rt->contexts; cx; cx = cx->next) {
+            if (cx->handler.error)
+                cx->handler.error(cx->self, cx, 0, -err);
+        }
+    }
+    if (most_ns > 0)
+        rt->os->sleep(rt->os->arg, most_ns < backoff_ns ? most_ns : backoff_ns);
+}
+
+/* Step 1. How many records there are. */
+static int wait_for_records(struct ior_runtime *rt, uint64_t wait_ns)
+{
+    uint64_t deadline_ns = wait_ns == 0 ? 0 : next_deadline(rt);
+    if (deadline_ns > 0 && wait_ns != IOR_NEVER) {
+        uint64_t until_ns = ior__deadline_after(rt, wait_ns);
+        deadline_ns = until_ns < deadline_ns ? until_ns : deadline_ns;
+    }
+    int count = rt->engine_ops->wait(rt->engine, rt->records, (int)rt->budget_records, deadline_ns);
+    if (IOR_UNLIKELY(count < 0)) {
+        wait_failed(rt, count, deadline_ns);
+        count = 0;
+    } else if (IOR_UNLIKELY(rt->wait_error != 0)) {
+        rt->wait_error = 0;
+        rt->wait_backoff_ns = 0;
+    }
+    rt->now_ns = rt->os->clock(rt->os->arg);
+    rt->turns++;
+    ior__log(IOR_LOG_TRACE, "turn %llu: %d records", (unsigned long long)rt->turns, count);
+    return count;
+}
+
+static void turn(struct ior_runtime *rt, uint64_t wait_ns)
+{
+    ior__start_services(rt);
+    int count = wait_for_records(rt, wait_ns);
+    ior__tick_services(rt);
+    ior__dispatch_records(rt, count);
+    ior__dispatch_ready(rt);
+    ior__fire_timers(rt);
+    ior__serve_commands(rt);
+    ior__advance_stops(rt);
+    ior__settle_work(rt);
+    ior__end_resources(rt);
+}
+
+/* The runtime belongs to the thread that turns it. */
+static int own(struct ior_runtime *rt)
+{
+    if (*rt->guard == 0)
+        return -EPERM;
+    if (rt->busy)
+        return -EBUSY;
+    uintptr_t self = (uintptr_t)pthread_self();
+    if (atomic_load_explicit(&rt->owner, memory_order_relaxed) != self) {
+        atomic_store_explicit(&rt->owner, self, memory_order_relaxed);
+        for (struct ior_context *cx = rt->contexts; cx; cx = cx->next)
+            atomic_store_explicit(&cx->ctl->loop_thread, self, memory_order_relaxed);
+    }
+    return 0;
+}
+
+static int outcome(const struct ior_runtime *rt)
+{
+    return ior__over(rt) ? rt->failed : 1;
+}
+
+int ior_runtime_turn(struct ior_runtime *rt, uint64_t wait_ns)
+{
+    if (!rt)
+        return -EINVAL;
+    int err = own(rt);
+    if (err < 0 || ior__over(rt))
+        return err < 0 ? err : rt->failed;
+    rt->busy = true;
+    turn(rt, wait_ns);
+    rt->busy = false;
+    return outcome(rt);
+}
+
+int ior_runtime_run(struct ior_runtime *rt)
+{
+    int r;
+    do {
+        r = ior_runtime_turn(rt, IOR_NEVER);
+    } while (r > 0);
+    return r;
+}
+
+int ior__runtime_start(struct ior_runtime *rt)
+{
+    int err = own(rt);
+    if (err < 0)
+        return err;
+    rt->busy = true;
+    ior__start_services(rt);
+    rt->busy = false;
+    return rt->failed;
+}
+
+int ior_runtime_fd(struct ior_runtime *rt)
+{
+    if (!rt)
+        return -EINVAL;
+    return (rt->engine_ops->features & IOR_ENGINE_HAS_FD) ? rt->engine_ops->fd(rt->engine) : -ENOTSUP;
+}
+
+uint64_t ior_runtime_deadline(struct ior_runtime *rt)
+{
+    return rt ? next_deadline(rt) : IOR_NEVER;
+}
+
+/* ---- freeing ---- */
+
+/* In a forked child: memory and fds only. No callback, and nothing that reaches the parent. */
+static void free_in_child(struct ior_runtime *rt)
+{
+    for (uint32_t i = 0; i < rt->slots.made; i++) {
+        struct ior_resource *res = ior__slots_at(&rt->slots, i);
+        if (!res)
+            continue;
+        if (res->ops == &ior__listener_ops)
+            ior__listener_forget_path(res);
+        ior__free(res->deadlines, sizeof(struct ior__deadlines));
+        res->deadlines = NULL;
+        ior__destroy(res, rt->os);
+    }
+    for (uint32_t i = 0; i < rt->timer_slots.made; i++)
+        ior__free(ior__slots_at(&rt->timer_slots, i), sizeof(struct ior__timer));
+    while (rt->contexts) {
+        struct ior_context *cx = rt->contexts;
+        rt->contexts = cx->next;
+        ior_controller_unref(cx->ctl);
+        ior__free(cx, sizeof(*cx));
+    }
+    runtime_release(rt, true);
+}
+
+void ior_runtime_free(struct ior_runtime *rt)
+{
+    if (!rt)
+        return;
+    if (*rt->guard == 0) {
+        free_in_child(rt);
+        return;
+    }
+    if (own(rt) < 0) {
+        ior__log(IOR_LOG_ERROR, "ior_runtime_free from inside a callback does nothing");
+        return;
+    }
+    rt->busy = true;
+    rt->freeing = true;
+    rt->now_ns = rt->os->clock(rt->os->arg);
+    rt->new_contexts = 0; /* what did not start will not */
+    ior__stop_all(rt, 0);
+    while (!ior__over(rt)) {
+        ior__serve_commands(rt);
+        ior__advance_stops(rt);
+        ior__settle_work(rt);
+        ior__end_resources(rt);
+    }
+    while (rt->contexts) {
+        struct ior_context *cx = rt->contexts;
+        rt->contexts = cx->next;
+        ior__context_free(cx);
+    }
+    runtime_release(rt, false);
+}

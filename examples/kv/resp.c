@@ -16,7 +16,7 @@
 /* The longest line with a length that makes sense: a sign and 19 digits, and its end. */
 #define HEADER_MAX_BYTES 32
 
-static enum resp_result fail(struct resp_request *request, const char *why)
+static enum resp_result refuse(struct resp_request *request, const char *why)
 {
     snprintf(request->error, sizeof(request->error), "Protocol error: %s", why);
     return RESP_ERROR;
@@ -50,12 +50,12 @@ static enum resp_result parse_header(const char *bytes, size_t len, size_t *pos,
     const char *start = bytes + *pos;
     const char *end = memchr(start, '\r', left < HEADER_MAX_BYTES ? left : HEADER_MAX_BYTES);
     if (!end && left >= HEADER_MAX_BYTES)
-        return fail(request, endless);
+        return refuse(request, endless);
     request->need = len + 1;
     if (!end || (size_t)(end - start) + 1 == left)
         return RESP_MORE;
     if (end[1] != '\n' || !parse_number(start + 1, (size_t)(end - start) - 1, ret))
-        return fail(request, invalid);
+        return refuse(request, invalid);
     *pos += (size_t)(end - start) + 2;
     return RESP_REQUEST;
 }
@@ -71,23 +71,23 @@ static enum resp_result parse_bulk(const char *bytes, size_t len, size_t *pos, s
         char why[40];
         unsigned char c = (unsigned char)bytes[*pos];
         snprintf(why, sizeof(why), c >= 0x20 && c < 0x7f ? "expected '$', got '%c'" : "expected '$', got 0x%02x", c);
-        return fail(request, why);
+        return refuse(request, why);
     }
     enum resp_result result =
         parse_header(bytes, len, pos, &size, request, "invalid bulk length", "too big bulk count string");
     if (result != RESP_REQUEST)
         return result;
     if (size < 0)
-        return fail(request, "invalid bulk length");
+        return refuse(request, "invalid bulk length");
     if ((uint64_t)size > RESP_REQUEST_MAX_BYTES || *pos + (size_t)size + 2 > RESP_REQUEST_MAX_BYTES)
-        return fail(request, "too big request");
+        return refuse(request, "too big request");
     if (len - *pos < (size_t)size + 2) {
         request->need = *pos + (size_t)size + 2;
         return RESP_MORE;
     }
     const char *start = bytes + *pos;
     if (start[size] != '\r' || start[size + 1] != '\n')
-        return fail(request, "expected CRLF behind a bulk string");
+        return refuse(request, "expected CRLF behind a bulk string");
     request->args[request->count].bytes = start;
     request->args[request->count].len = (size_t)size;
     request->count++;
@@ -104,7 +104,7 @@ static enum resp_result parse_array(const char *bytes, size_t len, struct resp_r
     if (result != RESP_REQUEST)
         return result;
     if (count > RESP_ARGS_MAX)
-        return fail(request, "invalid multibulk length");
+        return refuse(request, "invalid multibulk length");
     for (int64_t i = 0; i < count; i++) {
         result = parse_bulk(bytes, len, &pos, request);
         if (result != RESP_REQUEST)
@@ -129,13 +129,13 @@ static enum resp_result parse_words(const char *bytes, size_t len, struct resp_r
         if (pos == len)
             return RESP_REQUEST;
         if (request->count == RESP_ARGS_MAX)
-            return fail(request, "too big inline request");
+            return refuse(request, "too big inline request");
         struct resp_arg *arg = &request->args[request->count++];
         char quote = bytes[pos];
         if (quote == '"' || quote == '\'') {
             const char *end = memchr(bytes + pos + 1, quote, len - pos - 1);
             if (!end || (end + 1 < bytes + len && !is_blank(end[1])))
-                return fail(request, "unbalanced quotes in request");
+                return refuse(request, "unbalanced quotes in request");
             arg->bytes = bytes + pos + 1;
             arg->len = (size_t)(end - arg->bytes);
             pos += arg->len + 2;
@@ -152,7 +152,7 @@ static enum resp_result parse_inline(const char *bytes, size_t len, struct resp_
 {
     const char *end = memchr(bytes, '\n', len < RESP_INLINE_MAX_BYTES ? len : RESP_INLINE_MAX_BYTES);
     if (!end && len >= RESP_INLINE_MAX_BYTES)
-        return fail(request, "too big inline request");
+        return refuse(request, "too big inline request");
     request->need = len + 1;
     if (!end)
         return RESP_MORE;

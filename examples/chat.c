@@ -10,7 +10,7 @@
  *  - Slow readers: when a queue is full (-ENOBUFS), messages to this one are dropped and counted; when it has drained,
  *    it is told how many. Nobody else waits, and memory stays bounded.
  *
- * Everybody is in exactly one room from OPEN to END; a room is there as long as somebody is in it. Rooms are a plain
+ * Everybody is in exactly one room from OPEN to /quit or END; a room is there as long as somebody is in it. Rooms are a plain
  * list, and a nickname is looked for in all of them: good for some thousand people.
  *
  * Try it:  build/release/examples/chat     and, in other terminals,     nc 127.0.0.1 7001
@@ -305,6 +305,7 @@ static bool on_line(struct chat *chat, struct member *member, char *line)
         do_help(chat, member);
     } else if (strcmp(line, "/quit") == 0) {
         tell(chat, member, "* bye\n");
+        room_leave(chat, member);
         ior_close(chat->cx, member->id, QUIT_DRAIN_NS);
         return false;
     } else {

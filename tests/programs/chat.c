@@ -166,13 +166,16 @@ int main(void)
     client_send(ann, "ann\n", 4);
     client_expect(ann, "* ann is here\n");
     int bob = client_connect(&room.addr);
-    client_send(bob, "bo", 2); /* A line in two pieces ... */
+    client_send(bob, "bob\n", 4);
+    client_expect(ann, "* bob is here\n");
+    client_expect(bob, "* bob is here\n");
+    client_send(bob, "h", 1); /* A line in two pieces ... */
     client_send(ann, "first\n", 6);
     client_expect(ann, "ann: first\n");
     client_expect(bob, "ann: first\n");
-    client_send(bob, "b\nhi\nhow are you\n", 17); /* ... and three lines in one. */
-    client_expect(ann, "* bob is here\nbob: hi\nbob: how are you\n");
-    client_expect(bob, "* bob is here\nbob: hi\nbob: how are you\n");
+    client_send(bob, "i\nhow are you\nfine?\n", 20); /* ... and three lines in one. */
+    client_expect(ann, "bob: hi\nbob: how are you\nbob: fine?\n");
+    client_expect(bob, "bob: hi\nbob: how are you\nbob: fine?\n");
 
     int carl = client_connect(&room.addr);
     client_send(carl, "carl\n", 5);

@@ -443,7 +443,7 @@ void script_at(struct script *s, uint64_t at_ns, void (*fn)(struct script *s, vo
 
 /* ---- the loop ---- */
 
-static int turn(struct script *s, struct ior_runtime *rt, uint64_t wait_ns)
+int script_turn_for(struct script *s, struct ior_runtime *rt, uint64_t wait_ns)
 {
     s->last_wait = 0;
     s->in_loop = true;
@@ -456,7 +456,7 @@ static int turn(struct script *s, struct ior_runtime *rt, uint64_t wait_ns)
 
 int script_turn(struct script *s, struct ior_runtime *rt)
 {
-    return turn(s, rt, 0);
+    return script_turn_for(s, rt, 0);
 }
 
 static bool quiet(const struct script *s, struct ior_runtime *rt)
@@ -467,7 +467,7 @@ static bool quiet(const struct script *s, struct ior_runtime *rt)
 unsigned script_settle(struct script *s, struct ior_runtime *rt)
 {
     for (unsigned n = 1; n < TURNS_MOST; n++)
-        if (turn(s, rt, 0) == 0 || quiet(s, rt))
+        if (script_turn_for(s, rt, 0) == 0 || quiet(s, rt))
             return n;
     fail_msg("the loop spins: %d turns, and there is still something to do", TURNS_MOST);
     return 0;
@@ -478,7 +478,7 @@ unsigned script_pass(struct script *s, struct ior_runtime *rt, uint64_t ns)
     uint64_t until_ns = s->now_ns + ns;
     for (unsigned n = 1; n < TURNS_MOST; n++) {
         uint64_t left_ns = until_ns > s->now_ns ? until_ns - s->now_ns : 0;
-        if (turn(s, rt, left_ns) == 0 || (s->now_ns >= until_ns && left_ns == 0 && quiet(s, rt)))
+        if (script_turn_for(s, rt, left_ns) == 0 || (s->now_ns >= until_ns && left_ns == 0 && quiet(s, rt)))
             return n;
     }
     fail_msg("the loop spins: %d turns, and the time is not over", TURNS_MOST);
@@ -492,7 +492,7 @@ bool script_idle(struct script *s, struct ior_runtime *rt)
     s->may_hang = true;
     s->hung = false;
     if (deadline_ns == IOR_NEVER)
-        turn(s, rt, IOR_NEVER);
+        script_turn_for(s, rt, IOR_NEVER);
     s->may_hang = false;
     return s->hung;
 }

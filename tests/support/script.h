@@ -93,6 +93,8 @@ void script_at(struct script *s, uint64_t at_ns, void (*fn)(struct script *s, vo
 
 /* One turn that does not wait; answers what ior_runtime_turn answered, which must be 0 or 1. */
 int script_turn(struct script *s, struct ior_runtime *rt);
+/* The same, waiting for at most so long. */
+int script_turn_for(struct script *s, struct ior_runtime *rt, uint64_t wait_ns);
 
 /* Turns until nothing is left to do now; fails the test if that never comes (a spinning loop). Answers the turns. */
 unsigned script_settle(struct script *s, struct ior_runtime *rt);

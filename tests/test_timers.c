@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Timers of services on a virtual clock: order, never early, moved, cancelled, budgets, limits, and what the bugs R39-R48
+ * of other reactors were. The queue underneath is compared with a sorted model.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "support/check.h"
+#include "support/recorder.h"
+#include "timers.h"
+
+#define MS IOR_NS_PER_MS
+
+static void fire_in_order_of_deadline(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    rec_timer(r, 30, 3);
+    rec_timer(r, 10, 1);
+    rec_timer(r, 20, 2);
+    rec_timer(r, 40, 4);
+    assert_int_equal(ior_timer_count(r->cx), 4);
+    assert_int_equal(ior_timer_next(r->cx), script_now(r->script) + 10);
+    rec_pass(r, 100);
+    rec_expect(r, "timer 1\ntimer 2\ntimer 3\ntimer 4\n");
+    assert_int_equal(ior_timer_count(r->cx), 0);
+    assert_int_equal(ior_timer_next(r->cx), IOR_NEVER);
+    assert_int_equal(rec_stats(r).timers_fired, 4);
+    rec_free(r);
+}
+
+static void r43_ties_fire_in_order_of_arming(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    for (intptr_t i = 1; i <= 5; i++)
+        rec_timer(r, 10, i);
+    script_advance(r->script, 5);
+    rec_timer(r, 5, 6); /* the same deadline, armed later */
+    script_set_wall(r->script, 0); /* the wall clock does not matter */
+    rec_pass(r, 100);
+    rec_expect(r, "timer 1\ntimer 2\ntimer 3\ntimer 4\ntimer 5\ntimer 6\n");
+    rec_free(r);
+}
+
+static void inv10_never_early(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    rec_timer(r, 10, 1);
+    rec_pass(r, 9);
+    rec_expect(r, "");
+    rec_pass(r, 1);
+    rec_expect(r, "timer 1\n");
+    rec_free(r);
+}
+
+/* R41: nothing is truncated to milliseconds. */
+static void r41_nanoseconds_count(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    rec_timer(r, 3 * MS + 1, 1);
+    rec_pass(r, 3 * MS);
+    rec_expect(r, "");
+    script_forget(r->script);
+    rec_pass(r, 1);
+    rec_expect(r, "timer 1\n");
+    assert_true(script_count(r->script, SCRIPT_WAIT) <= 4);
+    rec_free(r);
+}
+
+static void zero_fires_in_the_next_turn(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    rec_timer(r, 0, 1);
+    assert_true(ior_runtime_deadline(r->rt) <= script_now(r->script));
+    rec_turn(r);
+    rec_expect(r, "timer 1\n");
+    rec_free(r);
+}
+
+static void r44_overdue_means_no_wait(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    rec_timer(r, 10, 1);
+    script_advance(r->script, 1000);
+    assert_int_equal(script_turn(r->script, r->rt), 1);
+    rec_expect(r, "timer 1\n");
+    rec_free(r);
+}
+
+static void r42_far_future(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    rec_timer(r, UINT64_C(4294967296) * MS, 1); /* 2^32 ms */
+    rec_timer(r, IOR_NEVER - 1, 2);             /* the sum does not wrap */
+    rec_timer(r, IOR_NEVER, 3);
+    rec_settle(r);
+    rec_expect(r, "");
+    assert_int_equal(ior_timer_count(r->cx), 3);
+    rec_pass(r, UINT64_C(4294967296) * MS - 1);
+    rec_expect(r, "");
+    rec_pass(r, 1);
+    rec_expect(r, "timer 1\n");
+    assert_true(rec_idle(r));
+    rec_free(r);
+}
+
+static void moved(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    ior_timer_id a = rec_timer(r, 10, 1), b = rec_timer(r, 20, 2);
+    script_advance(r->script, 5);
+    assert_int_equal(ior_timer_move(r->cx, a, 100), 0); /* later, counted from now */
+    assert_int_equal(ior_timer_move(r->cx, b, 1), 0);   /* nearer */
+    assert_int_equal(ior_timer_next(r->cx), script_now(r->script) + 1);
+    rec_pass(r, 99);
+    rec_expect(r, "timer 2\n");
+    rec_pass(r, 1);
+    rec_expect(r, "timer 1\n");
+    assert_int_equal(ior_timer_move(r->cx, a, 5), -ENOENT);
+    rec_pass(r, 50);
+    rec_expect(r, "");
+    rec_free(r);
+}
+
+static void moved_is_armed_anew_among_ties(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    ior_timer_id a = rec_timer(r, 10, 1);
+    rec_timer(r, 10, 2);
+    assert_int_equal(ior_timer_move(r->cx, a, 10), 0);
+    rec_pass(r, 10);
+    rec_expect(r, "timer 2\ntimer 1\n");
+    rec_free(r);
+}
+
+static void moved_to_never_and_back(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    ior_timer_id a = rec_timer(r, 10, 1);
+    assert_int_equal(ior_timer_move(r->cx, a, IOR_NEVER), 0);
+    assert_true(rec_idle(r));
+    assert_int_equal(ior_timer_count(r->cx), 1);
+    assert_int_equal(ior_timer_move(r->cx, a, 10), 0);
+    rec_pass(r, 10);
+    rec_expect(r, "timer 1\n");
+    rec_free(r);
+}
+
+static void cancelled(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    ior_timer_id a = rec_timer(r, 10, 1), b = rec_timer(r, 20, 2);
+    assert_int_equal(ior_timer_cancel(r->cx, a), 0);
+    assert_int_equal(ior_timer_cancel(r->cx, a), -ENOENT);
+    assert_int_equal(ior_timer_move(r->cx, a, 1), -ENOENT);
+    assert_int_equal(ior_timer_count(r->cx), 1);
+    rec_pass(r, 100);
+    rec_expect(r, "timer 2\n");
+    assert_int_equal(ior_timer_cancel(r->cx, b), -ENOENT);
+    assert_int_equal(ior_timer_cancel(r->cx, 0), -ENOENT);
+    assert_int_equal(ior_timer_cancel(r->cx, UINT64_MAX), -ENOENT);
+    rec_free(r);
+}
+
+static void inv03_timer_ids_never_repeat(void **state)
+{
+    struct recorder *r = rec_new();
+    ior_timer_id last = 0;
+    (void)state;
+    for (int i = 0; i < 2000; i++) {
+        ior_timer_id id = rec_timer(r, 1000, 1);
+        assert_true(id != last);
+        assert_int_equal(ior_timer_cancel(r->cx, id), 0);
+        assert_int_equal(ior_timer_cancel(r->cx, last), -ENOENT);
+        last = id;
+    }
+    rec_free(r);
+}
+
+struct pair {
+    ior_timer_id first, second;
+};
+
+static void cancel_the_others(struct recorder *r, ior_timer_id id, void *user)
+{
+    struct pair *pair = r->arg;
+    (void)user;
+    ior_timer_id other = id == pair->first ? pair->second : pair->first;
+    assert_int_equal(ior_timer_cancel(r->cx, other), 0);
+}
+
+static void r47_a_due_timer_is_cancelled_by_another(void **state)
+{
+    struct recorder *r = rec_new();
+    struct pair pair;
+    (void)state;
+    r->arg = &pair;
+    r->on_timer = cancel_the_others;
+    pair.first = rec_timer(r, 10, 1);
+    pair.second = rec_timer(r, 10, 2);
+    rec_pass(r, 100);
+    rec_expect(r, "timer 1\n");
+    rec_free(r);
+}
+
+static void move_the_other(struct recorder *r, ior_timer_id id, void *user)
+{
+    struct pair *pair = r->arg;
+    (void)user;
+    if (id == pair->first)
+        assert_int_equal(ior_timer_move(r->cx, pair->second, 50), 0);
+}
+
+static void a_due_timer_is_moved_by_another(void **state)
+{
+    struct recorder *r = rec_new();
+    struct pair pair;
+    (void)state;
+    r->arg = &pair;
+    r->on_timer = move_the_other;
+    pair.first = rec_timer(r, 10, 1);
+    pair.second = rec_timer(r, 10, 2);
+    rec_pass(r, 59);
+    rec_expect(r, "timer 1\n");
+    rec_pass(r, 1);
+    rec_expect(r, "timer 2\n");
+    rec_free(r);
+}
+
+static void arm_again(struct recorder *r, ior_timer_id id, void *user)
+{
+    (void)id;
+    rec_timer(r, 0, (intptr_t)user + 1);
+}
+
+static void r39_rearmed_zero_waits_for_the_next_turn(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    r->on_timer = arm_again;
+    rec_timer(r, 0, 1);
+    for (int i = 0; i < 5; i++) {
+        rec_turn(r);
+        assert_int_equal(r->timers, i + 1);
+    }
+    rec_expect(r, "timer 1\ntimer 2\ntimer 3\ntimer 4\ntimer 5\n");
+    r->on_timer = NULL;
+    rec_settle(r);
+    rec_free(r);
+}
+
+/* Timers that are due must not wait behind ones that arm themselves anew at once. */
+static void r39_rearming_starves_nobody(void **state)
+{
+    struct ior_config config = {.timers = 4};
+    struct recorder *r = rec_new_with(&config);
+    (void)state;
+    r->on_timer = arm_again;
+    for (intptr_t i = 0; i < 4; i++)
+        rec_timer(r, 0, i * 1000);
+    for (int i = 0; i < 3; i++)
+        rec_turn(r);
+    rec_forget(r);
+    r->on_timer = NULL;
+    rec_timer(r, 0, 77);
+    rec_turn(r);
+    rec_turn(r);
+    assert_non_null(strstr(rec_lines(r), "timer 77\n"));
+    rec_free(r);
+}
+
+static void slow_handler(struct recorder *r, ior_timer_id id, void *user)
+{
+    (void)id;
+    if ((intptr_t)user != 1)
+        return;
+    script_advance(r->script, 500);
+    rec_timer(r, 100, 2);
+    assert_int_equal(ior_timer_next(r->cx), script_now(r->script) + 100);
+}
+
+static void r40_counted_from_arming_not_from_the_turn(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    r->on_timer = slow_handler;
+    rec_timer(r, 10, 1);
+    rec_pass(r, 10);
+    uint64_t armed_ns = script_now(r->script);
+    rec_pass(r, 99);
+    assert_int_equal(script_now(r->script), armed_ns + 99);
+    rec_expect(r, "timer 1\n");
+    rec_pass(r, 1);
+    rec_expect(r, "timer 2\n");
+    rec_free(r);
+}
+
+static void arm_on_command(struct recorder *r, struct ior_command *command)
+{
+    (void)command;
+    rec_timer(r, 10, 1);
+}
+
+static void r45_armed_from_a_command_shortens_the_wait(void **state)
+{
+    struct recorder *r = rec_new();
+    struct ior_command command = {.kind = 1};
+    (void)state;
+    rec_timer(r, 3600 * IOR_NS_PER_SEC, 2);
+    r->on_command = arm_on_command;
+    struct ior_controller *ctl = ior_controller_of(r->cx);
+    assert_int_equal(ior_controller_send(ctl, &command), 0);
+    rec_pass(r, 10);
+    rec_expect(r, "command 1\ntimer 1\n");
+    ior_controller_unref(ctl);
+    rec_free(r);
+}
+
+static void r46_timers_and_io_in_one_turn(void **state)
+{
+    struct recorder *r = rec_new();
+    int fd;
+    (void)state;
+    rec_stream(r, NULL, &fd);
+    rec_settle(r);
+    rec_forget(r);
+    rec_timer(r, 10, 1);
+    script_advance(r->script, 10);
+    script_say_text(r->script, fd, "x");
+    rec_turn(r);
+    rec_expect(r, "data 1 x\ntimer 1\n");
+    rec_free(r);
+}
+
+static void r48_interrupted_waits_do_not_start_anew(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    rec_timer(r, 1000, 1);
+    uint64_t due_ns = script_now(r->script) + 1000;
+    for (int i = 0; i < 10; i++) {
+        script_interrupt(r->script, 1);
+        script_advance(r->script, 50);
+        assert_int_equal(script_turn_for(r->script, r->rt, IOR_NEVER), 1);
+        assert_int_equal((uint64_t)script_last(r->script, SCRIPT_WAIT)->value, due_ns);
+    }
+    rec_expect(r, "");
+    rec_pass(r, 500);
+    rec_expect(r, "timer 1\n");
+    rec_free(r);
+}
+
+static void inv11_a_turn_fires_its_budget_only(void **state)
+{
+    struct ior_config config = {.timers = 3};
+    struct recorder *r = rec_new_with(&config);
+    (void)state;
+    for (intptr_t i = 1; i <= 7; i++)
+        rec_timer(r, 0, i);
+    rec_turn(r);
+    rec_expect(r, "timer 1\ntimer 2\ntimer 3\n");
+    assert_true(ior_runtime_deadline(r->rt) <= script_now(r->script));
+    rec_turn(r);
+    rec_expect(r, "timer 4\ntimer 5\ntimer 6\n");
+    rec_turn(r);
+    rec_expect(r, "timer 7\n");
+    rec_free(r);
+}
+
+static void the_limit_is_kept(void **state)
+{
+    struct ior_config config = {.max_timers = 2};
+    struct recorder *r = rec_new_with(&config);
+    ior_timer_id id = 4711;
+    (void)state;
+    rec_timer(r, 10, 1);
+    ior_timer_id second = rec_timer(r, 10, 2);
+    assert_int_equal(ior_timer_set(r->cx, 10, NULL, &id), -ENOSPC);
+    assert_int_equal(id, 4711);
+    assert_int_equal(ior_timer_cancel(r->cx, second), 0);
+    rec_timer(r, 10, 3);
+    rec_pass(r, 10);
+    rec_expect(r, "timer 1\ntimer 3\n");
+    rec_free(r);
+}
+
+/* The limit is about timers of services: a stream's deadlines are bounded by max_resources. */
+static void deadlines_do_not_use_up_timers(void **state)
+{
+    struct ior_config config = {.max_timers = 1};
+    struct recorder *r = rec_new_with(&config);
+    int fd;
+    (void)state;
+    ior_id id = rec_stream(r, NULL, &fd);
+    assert_int_equal(ior_deadline(r->cx, id, IOR_DEADLINE_USER, 10), 0);
+    rec_timer(r, 10, 1);
+    rec_pass(r, 10);
+    rec_expect(r, "registered 1\nopen 1\ndeadline 1\ntimer 1\n");
+    rec_free(r);
+}
+
+static void the_user_comes_along(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    rec_timer(r, 1, 0);
+    rec_timer(r, 2, INTPTR_MAX);
+    rec_pass(r, 5);
+    rec_expect(r, "timer 0\ntimer 9223372036854775807\n");
+    rec_free(r);
+}
+
+static void armed_before_the_loop_runs(void **state)
+{
+    struct recorder *r = rec_bare(NULL);
+    (void)state;
+    rec_open(r, NULL);
+    rec_timer(r, 0, 1);
+    rec_settle(r);
+    rec_expect(r, "start\ntimer 1\n");
+    rec_free(r);
+}
+
+static void dropped_with_the_runtime(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    rec_timer(r, 10, 1);
+    rec_timer(r, IOR_NEVER, 2);
+    rec_close_runtime(r);
+    rec_expect(r, "stop\n");
+    rec_free(r);
+}
+
+/* ---- the queue against a model ---- */
+
+enum { NODES = 10000 };
+
+struct model {
+    struct ior__timer_node node;
+    uint64_t when_ns, seq;
+    bool queued;
+};
+
+static uint64_t random_state = 88172645463325252u;
+
+static uint64_t random_next(void)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const struct model *x = *(struct model *const *)a, *y = *(struct model *const *)b;
+    if (x->when_ns != y->when_ns)
+        return x->when_ns < y->when_ns ? -1 : 1;
+    return x->seq < y->seq ? -1 : x->seq > y->seq;
+}
+
+/* Adds, moves and removes at random; little room for deadlines, so that there are many ties. */
+static void shuffle(struct ior__timers *timers, struct model *models, uint64_t *seq)
+{
+    for (int step = 0; step < 4 * NODES; step++) {
+        struct model *m = &models[random_next() % NODES];
+        uint64_t when_ns = random_next() % 2000;
+        if (!m->queued) {
+            assert_int_equal(ior__timers_add(timers, &m->node, when_ns), 0);
+        } else if (random_next() % 3 == 0) {
+            ior__timers_remove(timers, &m->node);
+            ior__timers_remove(timers, &m->node); /* idle: nothing happens */
+            m->queued = false;
+            continue;
+        } else {
+            ior__timers_move(timers, &m->node, when_ns);
+        }
+        m->queued = true;
+        m->when_ns = when_ns;
+        m->seq = (*seq)++;
+        assert_int_equal(ior__timers_when(timers, &m->node), when_ns);
+    }
+}
+
+static void ten_thousand_against_a_sorted_model(void **state)
+{
+    struct ior__timers timers = {0};
+    struct model *models = calloc(NODES, sizeof(*models)), **sorted = calloc(NODES, sizeof(struct model *));
+    uint64_t seq = 0;
+    size_t n = 0;
+    (void)state;
+    assert_true(models != NULL && sorted != NULL);
+    for (int i = 0; i < NODES; i++)
+        models[i].node = (struct ior__timer_node){.pos = IOR__TIMER_IDLE};
+    shuffle(&timers, models, &seq);
+    for (int i = 0; i < NODES; i++)
+        if (models[i].queued)
+            sorted[n++] = &models[i];
+    qsort(sorted, n, sizeof(*sorted), by_time);
+    assert_int_equal(timers.count, n);
+    assert_int_equal(ior__timers_next(&timers), sorted[0]->when_ns);
+    for (size_t i = 0; i < n; i++) {
+        if (sorted[i]->when_ns > 0)
+            assert_null(ior__timers_pop(&timers, sorted[i]->when_ns - 1, UINT64_MAX));
+        assert_ptr_equal(ior__timers_pop(&timers, sorted[i]->when_ns, UINT64_MAX), &sorted[i]->node);
+        assert_int_equal(sorted[i]->node.pos, IOR__TIMER_IDLE);
+    }
+    assert_null(ior__timers_pop(&timers, UINT64_MAX, UINT64_MAX));
+    assert_int_equal(ior__timers_next(&timers), IOR_NEVER);
+    ior__timers_deinit(&timers);
+    free(models);
+    free(sorted);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fire_in_order_of_deadline),
+        cmocka_unit_test(r43_ties_fire_in_order_of_arming),
+        cmocka_unit_test(inv10_never_early),
+        cmocka_unit_test(r41_nanoseconds_count),
+        cmocka_unit_test(zero_fires_in_the_next_turn),
+        cmocka_unit_test(r44_overdue_means_no_wait),
+        cmocka_unit_test(r42_far_future),
+        cmocka_unit_test(moved),
+        cmocka_unit_test(moved_is_armed_anew_among_ties),
+        cmocka_unit_test(moved_to_never_and_back),
+        cmocka_unit_test(cancelled),
+        cmocka_unit_test(inv03_timer_ids_never_repeat),
+        cmocka_unit_test(r47_a_due_timer_is_cancelled_by_another),
+        cmocka_unit_test(a_due_timer_is_moved_by_another),
+        cmocka_unit_test(r39_rearmed_zero_waits_for_the_next_turn),
+        cmocka_unit_test(r39_rearming_starves_nobody),
+        cmocka_unit_test(r40_counted_from_arming_not_from_the_turn),
+        cmocka_unit_test(r45_armed_from_a_command_shortens_the_wait),
+        cmocka_unit_test(r46_timers_and_io_in_one_turn),
+        cmocka_unit_test(r48_interrupted_waits_do_not_start_anew),
+        cmocka_unit_test(inv11_a_turn_fires_its_budget_only),
+        cmocka_unit_test(the_limit_is_kept),
+        cmocka_unit_test(deadlines_do_not_use_up_timers),
+        cmocka_unit_test(the_user_comes_along),
+        cmocka_unit_test(armed_before_the_loop_runs),
+        cmocka_unit_test(dropped_with_the_runtime),
+        cmocka_unit_test(ten_thousand_against_a_sorted_model),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

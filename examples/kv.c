@@ -113,10 +113,12 @@ static void on_data(struct kv *kv, struct client *client, const char *bytes, siz
             break;
         used += took;
     }
-    if (client->closing)
+    if (client->closing) {
+        pubsub_unsubscribe_all(kv, client, NULL);
         ior_close(kv->cx, client->id, CLOSE_DRAIN_NS);
-    else if (used < len && ior_unread(kv->cx, client->id, len - used) < 0)
+    } else if (used < len && ior_unread(kv->cx, client->id, len - used) < 0) {
         client_abort(kv, client);
+    }
 }
 
 static void on_transport(void *self, struct ior_context *cx, const struct ior_event *ev)

@@ -134,7 +134,7 @@ class Client:
 
     def __init__(self, sock):
         self.sock = sock
-        self.buffer = b""
+        self.buffer = bytearray()
 
     def send(self, data):
         self.sock.sendall(data if isinstance(data, bytes) else data.encode())
@@ -147,15 +147,18 @@ class Client:
     def exactly(self, count):
         while len(self.buffer) < count:
             assert self._more(), f"the end came after {len(self.buffer)} of {count} bytes: {self.buffer[:200]!r}"
-        data, self.buffer = self.buffer[:count], self.buffer[count:]
+        return self._take(count)
+
+    def _take(self, count):
+        data = bytes(self.buffer[:count])
+        del self.buffer[:count]
         return data
 
     def line(self):
         """The next line, without its end."""
-        while b"\n" not in self.buffer:
+        while (end := self.buffer.find(b"\n")) < 0:
             assert self._more(), f"the end came in the line {self.buffer[:200]!r}"
-        line, self.buffer = self.buffer.split(b"\n", 1)
-        return line.rstrip(b"\r").decode(errors="replace")
+        return self._take(end + 1)[:-1].rstrip(b"\r").decode(errors="replace")
 
     def expect(self, *lines):
         for wanted in lines:
@@ -175,8 +178,7 @@ class Client:
         """Everything up to the end of the stream."""
         while self._more():
             pass
-        data, self.buffer = self.buffer, b""
-        return data
+        return self._take(len(self.buffer))
 
     def finish(self):
         self.sock.shutdown(socket.SHUT_WR)

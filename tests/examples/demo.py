@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo in small: its report, its status, and that nothing is left of it, whatever happens."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+
+from _lib import BUILD, LIMIT, SOURCE, main, until
+
+if not os.path.exists("/proc/self/stat"):
+    print("skipped: there is no /proc")
+    sys.exit(77)
+
+DEMO = ["sh", os.path.join(SOURCE, "tools", "demo.sh")]
+
+
+def environment(**more):
+    return {**os.environ, "IOR_BIN": os.path.join(BUILD, "examples"), "IOR_DEMO_CONNECTIONS": "300",
+            "IOR_DEMO_SECONDS": "2", "IOR_DEMO_PAUSE_MS": "50", **more}
+
+
+def test_report():
+    result = subprocess.run(DEMO, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                            timeout=LIMIT, check=False)
+    assert result.returncode == 0, result
+    for word in ["connections     300", "lost            0\n", "server CPU ", "server memory ", "latency         p50 ",
+                 "server exit     0", "Nothing was lost.", "nc 127.0.0.1"]:
+        assert word in result.stdout, (word, result)
+    assert "300 connections" in result.stderr, result
+
+
+def test_fewer_files_than_connections():
+    result = subprocess.run(["sh", "-c", f"ulimit -n 250; exec {' '.join(DEMO)}"], env=environment(),
+                            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert result.returncode == 0, result
+    assert "150 connections instead of 300" in result.stdout
+    assert "connections     150," in result.stdout
+
+
+def test_no_programs():
+    result = subprocess.run(DEMO, env=environment(IOR_BIN="/no/such/folder"), capture_output=True, text=True,
+                            timeout=LIMIT, check=False)
+    assert result.returncode == 1 and "/no/such/folder/echo" in result.stderr
+
+
+def test_a_load_that_fails_fails_the_demo():
+    with tempfile.TemporaryDirectory() as folder:
+        os.symlink(os.path.join(BUILD, "examples", "echo"), os.path.join(folder, "echo"))
+        with open(os.path.join(folder, "load"), "w", encoding="ascii") as file:
+            file.write('#!/bin/sh\necho \'{"connections": 300, "messages": 5, "bytes_verified": 320, "lost": 1}\'\nexit 1\n')
+        os.chmod(os.path.join(folder, "load"), 0o755)
+        result = subprocess.run(DEMO, env=environment(IOR_BIN=folder), capture_output=True, text=True, timeout=LIMIT,
+                                check=False)
+        assert result.returncode == 1 and "FAILED" in result.stdout, result
+
+
+def test_a_signal_leaves_nothing_behind():
+    demo = subprocess.Popen(DEMO, env=environment(IOR_DEMO_SECONDS="600"), stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert "connections" in demo.stderr.readline()
+    demo.send_signal(signal.SIGTERM)
+    # Both streams end only once nobody holds them any more: the load and the server are gone, too.
+    demo.communicate(timeout=LIMIT)
+    assert demo.returncode == 143
+
+    def nobody():
+        try:
+            os.killpg(demo.pid, 0)
+            return False
+        except ProcessLookupError:
+            return True
+
+    until(nobody, "the end of all its processes")
+
+
+if __name__ == "__main__":
+    main(globals())

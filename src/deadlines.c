@@ -169,8 +169,11 @@ static void idle_due(struct ior_resource *res)
     struct ior__deadlines *deadlines = res->deadlines;
     if ((res->bits & IOR__STREAM) && (ior__wanted(res) & IOR_READ)) {
         ior__handle_io(res, IOR_READ);
-        if ((res->bits & IOR__ENDING) || deadlines->at_ns[IOR_DEADLINE_IDLE] != IOR_NEVER)
+        if (res->bits & IOR__ENDING)
             return;
+        uint64_t at_ns = deadlines->at_ns[IOR_DEADLINE_IDLE];
+        if (at_ns != IOR_NEVER && ior__deadline_set(res, IOR_DEADLINE_IDLE, at_ns) == 0)
+            return; /* the bytes moved it; here it is queued again */
     }
     ior__end(res, IOR_TIMEOUT, ETIMEDOUT, IOR_DEADLINE_IDLE);
 }

@@ -288,7 +288,7 @@ static int own(struct ior_runtime *rt)
     if (rt->busy)
         return -EBUSY;
     uintptr_t self = (uintptr_t)pthread_self();
-    if (atomic_load_explicit(&rt->owner, memory_order_relaxed) != self) {
+    if (IOR_UNLIKELY(atomic_load_explicit(&rt->owner, memory_order_relaxed) != self || !rt->begun)) {
         atomic_store_explicit(&rt->owner, self, memory_order_relaxed);
         for (struct ior_context *cx = rt->contexts; cx; cx = cx->next)
             atomic_store_explicit(&cx->ctl->loop_thread, self, memory_order_relaxed);
@@ -386,10 +386,10 @@ void ior_runtime_free(struct ior_runtime *rt)
     }
     rt->busy = true;
     rt->freeing = true;
-    rt->now_ns = rt->os->clock(rt->os->arg);
     rt->new_contexts = 0; /* what did not start will not */
     ior__stop_all(rt, 0);
     while (!ior__over(rt)) {
+        rt->now_ns = rt->os->clock(rt->os->arg);
         ior__serve_commands(rt);
         ior__advance_stops(rt);
         ior__settle_work(rt);

@@ -37,7 +37,7 @@ int ior__context_new(struct ior_runtime *rt, const struct ior_handler *handler, 
         ior__free(cx, sizeof(*cx));
         return -ENOMEM;
     }
-    cx->ctl->loop_thread = atomic_load(&rt->owner);
+    atomic_init(&cx->ctl->loop_thread, rt->begun ? atomic_load(&rt->owner) : 0); /* until it runs it is nobody's loop */
     cx->rt = rt;
     cx->handler = copy;
     cx->self = self;

@@ -4,8 +4,8 @@
  *
  * An id is a slot number (24 bits), a generation (36 bits) and four zero bits. Each use of a slot has a generation of
  * its own, so an id is never given out twice; a slot whose generations are spent is retired. Free slots are
- * reused first-in first-out, which spreads the use of generations and keeps a number out of circulation for as long as
- * possible. Slots live in chunks that never move, so growing costs no copy and no peak of memory.
+ * reused first-in first-out, which spreads the use of generations; new ones are made only when none is free, so the table
+ * is as small as the most resources that ever lived at once. Slots live in chunks that never move, so growing costs no copy and no peak of memory.
  *
  * Invariants: a live slot's id is the id it was given, with the four low bits zero; a free slot's id has bit 0 set and its pointer is
  * NULL, so that no id a caller can hold (or make up) finds anything there.
@@ -58,28 +58,30 @@ static void put_free(struct ior__slots *slots, uint32_t index, uint64_t generati
     slots->free_last = index;
 }
 
-/* Adds one chunk of free slots. */
-static int grow(struct ior__slots *slots)
+/* A slot that was never used. Its number, or -errno. */
+static int make_slot(struct ior__slots *slots, uint32_t *ret_index)
 {
+    uint32_t index = slots->made;
     uint32_t count = slots->chunk_count;
-    if (slots->made + IOR__SLOT_CHUNK > IOR__SLOT_MAX)
+    if (index >= IOR__SLOT_MAX)
         return -ENOSPC; /* only when retired slots have used up the numbers */
-    struct ior__slot *chunk = ior__alloc(IOR__SLOT_CHUNK * sizeof(*chunk));
-    if (!chunk)
-        return -ENOMEM;
-    struct ior__slot **chunks =
-        ior__realloc(slots->chunks, count * sizeof(*chunks), (count + (size_t)1) * sizeof(*chunks));
-    if (!chunks) {
-        ior__free(chunk, IOR__SLOT_CHUNK * sizeof(*chunk));
-        return -ENOMEM;
+    if (index >> IOR__SLOT_CHUNK_BITS == count) {
+        struct ior__slot *chunk = ior__alloc(IOR__SLOT_CHUNK * sizeof(*chunk));
+        if (!chunk)
+            return -ENOMEM;
+        struct ior__slot **chunks =
+            ior__realloc(slots->chunks, count * sizeof(*chunks), (count + (size_t)1) * sizeof(*chunks));
+        if (!chunks) {
+            ior__free(chunk, IOR__SLOT_CHUNK * sizeof(*chunk));
+            return -ENOMEM;
+        }
+        chunks[count] = chunk;
+        slots->chunks = chunks;
+        slots->chunk_count = count + 1;
     }
-    chunks[count] = chunk;
-    slots->chunks = chunks;
-    slots->chunk_count = count + 1;
-    uint32_t first = slots->made;
-    slots->made += IOR__SLOT_CHUNK;
-    for (uint32_t i = 0; i < IOR__SLOT_CHUNK; i++)
-        put_free(slots, first + i, 1);
+    slots->made++;
+    ior__slots_entry(slots, index)->id = pack(IOR__SLOT_NONE, 1);
+    *ret_index = index;
     return 0;
 }
 
@@ -87,16 +89,17 @@ int ior__slots_add(struct ior__slots *slots, void *ptr, uint64_t *ret_id)
 {
     if (slots->live >= slots->max)
         return -ENOSPC;
-    if (slots->free_first == IOR__SLOT_NONE) {
-        int err = grow(slots);
+    uint32_t index = slots->free_first;
+    if (index == IOR__SLOT_NONE) {
+        int err = make_slot(slots, &index);
         if (err < 0)
             return err;
+    } else {
+        slots->free_first = (uint32_t)(ior__slots_entry(slots, index)->id >> IOR__SLOT_SHIFT);
+        if (slots->free_first == IOR__SLOT_NONE)
+            slots->free_last = IOR__SLOT_NONE;
     }
-    uint32_t index = slots->free_first;
     struct ior__slot *slot = ior__slots_entry(slots, index);
-    slots->free_first = (uint32_t)(slot->id >> IOR__SLOT_SHIFT);
-    if (slots->free_first == IOR__SLOT_NONE)
-        slots->free_last = IOR__SLOT_NONE;
     slot->id = pack(index, generation_of(slot->id));
     slot->ptr = ptr;
     slots->live++;

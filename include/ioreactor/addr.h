@@ -20,7 +20,7 @@ struct ior_addr {
 };
 
 /* Room for any formatted address with its terminating zero. */
-#define IOR_ADDR_TEXT_MAX 160
+#define IOR_ADDR_TEXT_MAX 448
 
 /*
  * Reads an address: "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80" (or a number for the zone), "unix:/run/x.sock",

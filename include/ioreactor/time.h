@@ -79,7 +79,10 @@ IOR_API int ior_timer_cancel(struct ior_context *cx, ior_timer_id id);
 /* The number of armed timers of this service. */
 IOR_API size_t ior_timer_count(struct ior_context *cx);
 
-/* When the earliest timer or deadline of the runtime is due, as monotonic time; IOR_NEVER without any. */
+/*
+ * When the earliest timer or deadline of the runtime is due, as monotonic time, or a little earlier (a deadline that was
+ * moved later is found out when its first time comes); IOR_NEVER without any.
+ */
 IOR_API uint64_t ior_timer_next(struct ior_context *cx);
 
 #ifdef __cplusplus

@@ -70,6 +70,7 @@ struct load {
     ior_timer_id end; /* of RUN, then of DRAIN */
     uint64_t next_progress_ns;
     uint64_t last_messages; /* at the last progress line */
+    uint64_t chance;        /* a random number, good enough for pauses */
     bool stopped;           /* by a second signal */
     char first_error[160];
     unsigned char *window; /* room for the messages one event sends */
@@ -194,6 +195,14 @@ static void on_open(struct load *load, struct peer *peer)
     connect_more(load);
 }
 
+/* From half of the pause to one and a half, so that connections do not march in step. */
+static uint64_t next_pause_ns(struct load *load)
+{
+    uint64_t pause_ns = ior_time_from_ms(load->options.pause_ms);
+    load->chance = load->chance * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return pause_ns / 2 + (load->chance >> 20) % (pause_ns + 1);
+}
+
 static void on_data(struct load *load, struct peer *peer, const struct ior_event *ev)
 {
     const struct options *options = &load->options;
@@ -220,7 +229,7 @@ static void on_data(struct load *load, struct peer *peer, const struct ior_event
     if (options->pause_ms == 0)
         send_messages(load, peer, last - first);
     else if (peer->received == peer->sent)
-        ior_deadline(load->cx, peer->id, IOR_DEADLINE_USER, ior_time_from_ms(options->pause_ms));
+        ior_deadline(load->cx, peer->id, IOR_DEADLINE_USER, next_pause_ns(load));
     if (load->phase == DRAIN && under_way(load) == 0)
         finish(load);
 }
@@ -267,8 +276,8 @@ static void on_transport(void *self, struct ior_context *cx, const struct ior_ev
 
 static void show_progress(struct load *load, uint64_t now_ns)
 {
-    static const char *const names[] = {"connecting", "running", "draining", "done"};
-    if (!load->options.progress || now_ns < load->next_progress_ns)
+    static const char *const names[] = {"connecting", "running", "draining"};
+    if (!load->options.progress || load->phase == DONE || now_ns < load->next_progress_ns)
         return;
     fprintf(stderr, "%-10s  %6" PRIu64 " connections  %7" PRIu64 " messages/s  %10" PRIu64 " bytes verified\n",
             names[load->phase], load->open, load->messages - load->last_messages, load->checked_bytes);
@@ -411,7 +420,7 @@ int main(int argc, char **argv)
         {"--depth", "D", "messages under way on each", PROGRAM_NUMBER, &o->depth, 1, 4096},
         {"--size", "BYTES", "of a message", PROGRAM_NUMBER, &o->size, 1, 1024 * 1024},
         {"--seconds", "S", "how long, once all are connected", PROGRAM_NUMBER, &o->seconds, 0, 86400},
-        {"--pause", "MS", "between an echo and the next message", PROGRAM_NUMBER, &o->pause_ms, 0, 3600000},
+        {"--pause", "MS", "on average, between an echo and the next message", PROGRAM_NUMBER, &o->pause_ms, 0, 3600000},
         {"--progress", NULL, "a line each second, on stderr", PROGRAM_FLAG, &o->progress, 0, 0},
         {"--json", NULL, "the report as JSON", PROGRAM_FLAG, &o->json, 0, 0},
         {0},

@@ -87,7 +87,7 @@ done
 threads=$(sed -n 's/^Threads:[[:space:]]*//p' "/proc/$server/status" 2>/dev/null)
 say "An echo server listens on $address (process $server, ${threads:-1} thread)."
 say "Another process opens $connections connections to it; each sends 64 random bytes, verifies what comes back,"
-say "rests for $pause ms, and sends again, for $seconds s. All of them are live at once."
+say "rests for $pause ms or so, and sends again, for $seconds s. All of them are live at once."
 say ""
 
 rss_before=$(status_kib VmRSS)
@@ -114,7 +114,8 @@ say "messages        $messages ($(report_field messages_per_second) a second)"
 say "bytes verified  $(report_field bytes_verified)"
 say "lost            $lost"
 say "errors          $(report_field errors)"
-say "latency         p50 $(report_field p50_us) us, p99 $(report_field p99_us) us"
+say "latency         $(awk -v p50="$(report_field p50_us)" -v p99="$(report_field p99_us)" \
+    'BEGIN { printf "p50 %.2f ms, p99 %.2f ms", p50 / 1000, p99 / 1000 }')"
 if [ -n "$ticks_before" ] && [ -n "$ticks_after" ] && [ "${messages:-0}" -gt 0 ]; then
     say "server CPU      $(awk -v t=$((ticks_after - ticks_before)) -v hz="$(getconf CLK_TCK)" -v m="$messages" \
         'BEGIN { printf "%.1f us for a message (%.1f s in all, the kernel and connecting included)", t * 1e6 / hz / m, t / hz }')"

@@ -459,9 +459,9 @@ int script_turn(struct script *s, struct ior_runtime *rt)
     return script_turn_for(s, rt, 0);
 }
 
-static bool quiet(const struct script *s, struct ior_runtime *rt)
+static bool quiet(struct script *s, struct ior_runtime *rt)
 {
-    return s->last_wait == 0 && s->extra_n == 0 && !s->woken && ior_runtime_deadline(rt) > s->now_ns;
+    return s->last_wait == 0 && !world_any_ready(s) && ior_runtime_deadline(rt) > s->now_ns;
 }
 
 unsigned script_settle(struct script *s, struct ior_runtime *rt)

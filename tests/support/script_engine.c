@@ -330,6 +330,14 @@ static int collect(struct script *s, struct ior_record *records, int max)
     return n;
 }
 
+bool world_any_ready(struct script *s)
+{
+    for (unsigned i = 0; i < s->set_n; i++)
+        if (what_of(s, &s->set[i]) != 0)
+            return true;
+    return s->extra_n > 0 || s->woken;
+}
+
 /* Jumps to the next thing on the calendar that is not later than the deadline; false: there is none. */
 static bool next_event(struct script *s, uint64_t deadline_ns)
 {

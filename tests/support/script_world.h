@@ -113,6 +113,8 @@ struct script_entry *world_note(struct script *s, enum script_call call, int fd)
 /* Whether it is to fail: 0 or -errno. */
 int world_fails(struct script *s, enum script_call call);
 
+/* Whether the next wait would tell something. */
+bool world_any_ready(struct script *s);
 struct watched *world_watched(struct script *s, int fd);
 void world_os_init(struct script *s);
 void world_engine_init(struct script *s);

@@ -72,7 +72,8 @@ if [ "$files" != unlimited ] && [ "$files" -lt $((wanted + 100)) ]; then
 fi
 
 # --- The server: one process, one thread, one loop.
-"$bin/echo" --listen 127.0.0.1:0 >"$work/server" 2>"$work/server.err" &
+: >"$work/server"
+"$bin/echo" --listen 127.0.0.1:0 >>"$work/server" 2>"$work/server.err" &
 server=$!
 address=
 tries=0

@@ -59,7 +59,8 @@ def test_a_load_that_fails_fails_the_demo():
 def test_a_signal_leaves_nothing_behind():
     demo = subprocess.Popen(DEMO, env=environment(IOR_DEMO_SECONDS="600"), stdin=subprocess.DEVNULL,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    assert "connections" in demo.stderr.readline()
+    line = demo.stderr.readline()
+    assert "connections" in line, (line, demo.poll(), demo.stderr.read() if demo.poll() is not None else "")
     demo.send_signal(signal.SIGTERM)
     # Both streams end only once nobody holds them any more: the load and the server are gone, too.
     demo.communicate(timeout=LIMIT)

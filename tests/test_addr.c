@@ -18,8 +18,7 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define PATH_OFFSET offsetof(struct sockaddr_un, sun_path)
-/* Room for a name of which every byte is escaped. */
-#define TEXT_MAX 512
+#define TEXT_MAX IOR_ADDR_TEXT_MAX
 
 static const char path_107[] = "unix:/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
                                "aaaaaaaaaaaaaaaaaaaaaaaa";
@@ -175,6 +174,20 @@ static void format_needs_room_for_all_of_it(void **state)
     }
 }
 
+static void any_address_fits_the_text_that_is_promised(void **state)
+{
+    char source[8 + 107 * 4 + 1] = "unix:@";
+    struct ior_addr addr;
+    char text[IOR_ADDR_TEXT_MAX];
+
+    (void)state;
+    for (int i = 0; i < 107; i++)
+        strcat(source, "\\xff");
+    assert_int_equal(ior_addr_parse(&addr, source), 0);
+    assert_int_equal(ior_addr_format(&addr, text, sizeof(text)), (int)strlen(source));
+    assert_string_equal(text, source);
+}
+
 static void what_names_no_endpoint_has_no_text(void **state)
 {
     struct ior_addr addr = {0};
@@ -300,6 +313,7 @@ int main(void)
         cmocka_unit_test(zones_are_names_or_numbers),
         cmocka_unit_test(r79_nothing_is_cut_short),
         cmocka_unit_test(format_needs_room_for_all_of_it),
+        cmocka_unit_test(any_address_fits_the_text_that_is_promised),
         cmocka_unit_test(what_names_no_endpoint_has_no_text),
         cmocka_unit_test(ports_are_in_the_order_of_the_host),
         cmocka_unit_test(different_endpoints_are_not_equal),

@@ -977,10 +977,16 @@ static int open_without_stdio(struct subject *s, void *arg)
     return 0;
 }
 
-/* R78. */
+/* R78. The contract does not ask it of a user's engine; the built-in ones promise it. */
 static void it_never_takes_the_place_of_stdio(void **state)
 {
-    assert_int_equal(in_child(*state, open_without_stdio, NULL), 0);
+    struct subject *s = *state;
+
+    if (ior_engine_named(s->ops->name) != s->ops) {
+        print_message("%s is not built in\n", s->ops->name);
+        skip();
+    }
+    assert_int_equal(in_child(s, open_without_stdio, NULL), 0);
 }
 
 static int close_in_child(struct subject *s, void *arg)

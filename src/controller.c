@@ -80,6 +80,7 @@ int ior_controller_send(struct ior_controller *ctl, struct ior_command *command)
     if (!ctl || !command)
         return -EINVAL;
     command->priv[1] = NULL;
+    command->is_reply = false;
     return send(ctl, command);
 }
 
@@ -161,6 +162,7 @@ void ior__controller_close(struct ior_controller *ctl)
 
 void ior__controller_gone(struct ior_controller *ctl)
 {
+    atomic_store_explicit(&ctl->loop_thread, 0, memory_order_relaxed);
     atomic_store_explicit(&ctl->gone, true, memory_order_seq_cst);
     while (atomic_load_explicit(&ctl->asking, memory_order_seq_cst) > 0)
         sched_yield();
@@ -263,6 +265,7 @@ static int call_and_wait(struct ior_controller *ctl, struct ior_command *command
                          uint64_t timeout_ns)
 {
     command->reply_to = own;
+    command->is_reply = false;
     command->priv[1] = ior_controller_ref(own);
     int err = send(ctl, command);
     if (err < 0) {

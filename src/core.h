@@ -50,8 +50,8 @@ enum ior__bits {
 
 /* What remains in a resource that is handed back. */
 #define IOR__KEPT_BITS                                                                                            \
-    (IOR__FIN_SENT | IOR__NO_READ | IOR__NO_WRITE | IOR__SOCKET | IOR__LOST | IOR__LISTENER | IOR__STREAM | IOR__WATCH | \
-     IOR__FULL_READS)
+    (IOR__CONNECTING | IOR__WRITE_DEAD | IOR__FIN_SENT | IOR__NO_READ | IOR__NO_WRITE | IOR__SOCKET | IOR__LOST | \
+     IOR__LISTENER | IOR__STREAM | IOR__WATCH | IOR__FULL_READS)
 
 /* What makes a send something else than an append. */
 #define IOR__NO_SEND_BITS                                                                                     \
@@ -118,6 +118,8 @@ struct ior_runtime {
     struct ior__list work;  /* to be flushed, ended, or have its interest changed at the end of the turn */
     struct ior__list ready; /* to be served next turn without asking the engine */
     struct ior__list ended; /* END is to be told */
+    uint32_t *fd_owners;    /* by fd: 1 + the slot of the resource registered with it, 0: none */
+    uint32_t fd_owner_count;
     unsigned char *read_buf;
     size_t read_cap;
     uint32_t read_bytes;

@@ -168,6 +168,7 @@ static void serve_ready(struct ior_runtime *rt, struct ior_resource *res)
 
 void ior__dispatch_ready(struct ior_runtime *rt)
 {
+    ior__start_services(rt); /* those attached just now: start comes before events */
     struct ior_resource *res = rt->ready.first;
     struct ior_resource *last = rt->ready.last;
     if (!res)

@@ -10,6 +10,7 @@
  * nobody wanted. Stopping and starting to read in between costs no system call.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "core.h"
 #include "kinds.h"
@@ -107,9 +108,14 @@ void ior__rebuild(struct ior_runtime *rt)
         struct ior_resource *res = ior__slots_at(&rt->slots, i);
         if (!res || !(res->bits & IOR__IN_SET))
             continue;
+        unsigned wanted = ior__wanted(res);
         res->bits &= ~(uint32_t)IOR__IN_SET;
-        res->applied = 0;
-        ior__apply_interest(res);
+        res->applied = (uint8_t)wanted;
+        err = rt->engine_ops->watch(rt->engine, res->fd, res->id, wanted);
+        if (err == 0)
+            res->bits |= IOR__IN_SET;
+        else
+            interest_failed(res, err);
     }
 }
 
@@ -127,8 +133,74 @@ static void detach(struct ior_resource *res)
     cx->resources--;
     res->id = 0;
     res->bits &= IOR__KEPT_BITS;
-    res->error = 0;
+    if (!(res->bits & IOR__WRITE_DEAD))
+        res->error = 0;
     res->why = res->which = res->applied = res->pending = 0;
+}
+
+/*
+ * Which resource has which fd. epoll goes by the open file, not by the number: where somebody closed a registered fd and its
+ * number came again, registering it works, and ending the old resource would take the new one out of the set and close its
+ * fd. Numbers far up (simulated fds) are left to their engine.
+ */
+#define FD_OWNERS_MOST (1 << 24)
+
+static int fd_owners_reserve(struct ior_runtime *rt, int fd)
+{
+    uint32_t count = rt->fd_owner_count;
+    if (fd >= FD_OWNERS_MOST || (uint32_t)fd < count)
+        return 0;
+    uint32_t grown = count ? count : 64;
+    while (grown <= (uint32_t)fd)
+        grown *= 2;
+    uint32_t *owners = ior__realloc(rt->fd_owners, count * sizeof(*owners), grown * sizeof(*owners));
+    if (!owners)
+        return -ENOMEM;
+    memset(owners + count, 0, (grown - count) * sizeof(*owners));
+    rt->fd_owners = owners;
+    rt->fd_owner_count = grown;
+    return 0;
+}
+
+static struct ior_resource *fd_owner(const struct ior_runtime *rt, int fd)
+{
+    uint32_t owner = (uint32_t)fd < rt->fd_owner_count ? rt->fd_owners[fd] : 0;
+    return owner ? ior__slots_at(&rt->slots, owner - 1) : NULL;
+}
+
+static void fd_owner_set(struct ior_runtime *rt, const struct ior_resource *res)
+{
+    if ((uint32_t)res->fd < rt->fd_owner_count)
+        rt->fd_owners[res->fd] = 1 + (uint32_t)(res->id >> IOR__SLOT_SHIFT);
+}
+
+static void fd_owner_clear(struct ior_runtime *rt, const struct ior_resource *res)
+{
+    if (fd_owner(rt, res->fd) == res)
+        rt->fd_owners[res->fd] = 0;
+}
+
+/* Puts a new resource's fd into the engine; what had the same number before lost it. */
+static int first_watch(struct ior_runtime *rt, struct ior_resource *res)
+{
+    struct ior_resource *before = fd_owner(rt, res->fd);
+    unsigned wanted = ior__wanted(res);
+    int err = fd_owners_reserve(rt, res->fd);
+    if (err == 0)
+        err = rt->engine_ops->watch(rt->engine, res->fd, res->id, wanted);
+    if (err < 0 && err != -EPERM)
+        return err;
+    if (err == -EPERM && before)
+        return -EEXIST;
+    res->bits |= err < 0 ? IOR__ALWAYS : IOR__IN_SET;
+    res->applied = err < 0 ? 0 : (uint8_t)wanted;
+    if (before) {
+        before->bits = (before->bits & ~(uint32_t)IOR__IN_SET) | IOR__LOST;
+        rt->need_rebuild = true;
+        ior__end(before, IOR_ERROR, EBADF, -1);
+    }
+    fd_owner_set(rt, res);
+    return 0;
 }
 
 int ior__attach_resource(struct ior_context *cx, struct ior_resource *res, uint32_t tell_bits, ior_id *ret_id)
@@ -145,16 +217,12 @@ int ior__attach_resource(struct ior_context *cx, struct ior_resource *res, uint3
     err = ior__output_enter(res, rt);
     if (err < 0)
         goto out_detach;
-    unsigned wanted = ior__wanted(res);
-    if (wanted) {
-        err = rt->engine_ops->watch(rt->engine, res->fd, res->id, wanted);
-        if (err < 0 && err != -EPERM)
-            goto out_leave;
-        res->bits |= err < 0 ? IOR__ALWAYS : IOR__IN_SET;
-        res->applied = err < 0 ? 0 : (uint8_t)wanted;
-    }
-    ior__ready_add(rt, res, (res->bits & (IOR__ALWAYS | IOR__AGAIN)) ? wanted | IOR_READ : 0);
-    if (res->output || wanted == 0)
+    err = first_watch(rt, res);
+    if (err < 0)
+        goto out_leave;
+    bool at_once = (res->bits & (IOR__ALWAYS | IOR__AGAIN | IOR__WRITE_DEAD)) != 0;
+    ior__ready_add(rt, res, at_once ? IOR_READ | IOR_WRITE : 0);
+    if (res->output)
         ior__work_add(rt, res);
     ior__log(IOR_LOG_DEBUG, "%s %#llx: registered, fd %d", res->ops->name, (unsigned long long)res->id, res->fd);
     *ret_id = res->id;
@@ -202,6 +270,7 @@ void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadlin
         rt->starving--;
     res->bits = (res->bits & ~(uint32_t)IOR__BACKOFF) | IOR__ENDING;
     ior__leave_set(res);
+    fd_owner_clear(rt, res);
     ior__deadlines_drop(res);
     if (res->bits & IOR__IN_WORK)
         return; /* step 5 finds it there */
@@ -222,6 +291,8 @@ int ior__start_close(struct ior_resource *res, enum ior_why why, uint64_t drain_
         res->why = (uint8_t)why;
     res->bits |= IOR__CLOSING | IOR__FINISHING;
     res->bits &= ~(uint32_t)(IOR__PAUSED | IOR__OWED | IOR__AGAIN);
+    if (res->bits & IOR__WRITE_DEAD)
+        ior__ready_add(res->cx->rt, res, IOR_READ); /* nobody else would look for the end of its input */
     ior__work_add(res->cx->rt, res);
     return 0;
 }
@@ -330,6 +401,7 @@ void ior__end_resources(struct ior_runtime *rt)
         finalize(res);
         res = next;
     }
+    ior__serve_starved(rt); /* what ended may have held the memory others wait for */
     if (IOR_UNLIKELY(rt->need_rebuild))
         ior__rebuild(rt);
 }

@@ -448,7 +448,8 @@ static ssize_t copy_file(struct ior_resource *res, const struct ior__piece *piec
     if (got <= 0)
         return got;
     struct iovec iov = {.iov_base = rt->read_buf, .iov_len = (size_t)got};
-    return res->ops->write(res, &iov, 1);
+    ssize_t written = res->ops->write(res, &iov, 1);
+    return written == 0 ? -EAGAIN : written; /* 0 would say that the file has ended */
 }
 
 /* Writes a chunk of the file range at the front: as write_memory; -EIO where the file is too short. */
@@ -481,7 +482,8 @@ void ior__write_failed(struct ior_resource *res, int error)
     ior__latch_error(res, error);
     res->bits |= IOR__WRITE_DEAD;
     res->bits &= ~(uint32_t)(IOR__BLOCKED | IOR__FULL | IOR__OWED);
-    bool drains = !(res->bits & (IOR__NO_READ | IOR__EOF_SEEN | IOR__CLOSING | IOR__CONNECTING));
+    bool reads = (res->bits & (IOR__PAUSED | IOR__BACKOFF)) || (ior__own_interest(res) & IOR_READ);
+    bool drains = reads && !(res->bits & (IOR__NO_READ | IOR__EOF_SEEN | IOR__CLOSING));
     if (!drains)
         ior__end(res, IOR_ERROR, res->error, -1);
     else if (!(res->bits & IOR__PAUSED))

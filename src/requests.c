@@ -49,8 +49,9 @@ int ior_register(struct ior_context *cx, struct ior_resource *res, ior_id *ret_i
         return err;
     if (res->bits & IOR__STREAM) {
         bool unread = ior_resource_unread(res, NULL, 0, NULL) > 0;
+        uint32_t open = (res->bits & IOR__CONNECTING) ? 0u : (uint32_t)IOR__TELL_OPEN;
         res->bits = (res->bits & IOR__KEPT_BITS) | (unread ? (uint32_t)IOR__AGAIN : 0u);
-        return ior__stream_attach(cx, res, IOR__TELL_REGISTERED | IOR__TELL_OPEN, ret_id);
+        return ior__stream_attach(cx, res, IOR__TELL_REGISTERED | open, ret_id);
     }
     if (res->ops->listener)
         res->bits |= IOR__LISTENER;

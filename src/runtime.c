@@ -113,6 +113,7 @@ static void runtime_release(struct ior_runtime *rt, bool in_child)
     ior__slots_deinit(&rt->slots);
     ior__slots_deinit(&rt->timer_slots);
     ior__timers_deinit(&rt->timers);
+    ior__free(rt->fd_owners, rt->fd_owner_count * sizeof(*rt->fd_owners));
     ior__free(rt->read_buf, rt->read_cap);
     ior__free(rt->records, rt->budget_records * sizeof(*rt->records));
     ior__guard_free(rt->guard);

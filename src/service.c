@@ -113,7 +113,9 @@ static void start_failed(struct ior_context *cx, int err)
 /* Calls start where it was not called yet. */
 void ior__start_services(struct ior_runtime *rt)
 {
-    for (struct ior_context *cx = rt->contexts; cx && rt->new_contexts > 0; cx = cx->next) {
+    if (IOR_LIKELY(rt->new_contexts == 0))
+        return;
+    for (struct ior_context *cx = rt->contexts; cx; cx = cx->next) {
         if (cx->started)
             continue;
         rt->new_contexts--;
@@ -194,6 +196,7 @@ static void call_stop(struct ior_context *cx)
 /* Step 4: shutdown that was asked for through controllers, `stop`, and a batch of commands of each service. */
 void ior__serve_commands(struct ior_runtime *rt)
 {
+    ior__start_services(rt);
     for (struct ior_context *cx = rt->contexts; cx; cx = cx->next) {
         uint32_t asks = atomic_load_explicit(&cx->ctl->asks, memory_order_acquire);
         if (IOR_LIKELY(asks == cx->ctl->asks_seen))
@@ -202,6 +205,8 @@ void ior__serve_commands(struct ior_runtime *rt)
         ior__stop_all(rt, atomic_load_explicit(&cx->ctl->drain_ns, memory_order_relaxed));
     }
     for (struct ior_context *cx = rt->contexts; cx; cx = cx->next) {
+        if (IOR_UNLIKELY(!cx->started && !rt->freeing))
+            continue; /* attached just now: its start comes first */
         if (IOR_UNLIKELY(cx->phase == IOR__PHASE_ASKED))
             call_stop(cx);
         for (uint32_t i = 0; i < rt->budget_commands; i++) {
@@ -241,8 +246,12 @@ static void close_one(struct ior_context *cx, struct ior_resource *res)
         ior__end(res, IOR_SHUTDOWN, 0, -1);
         return;
     }
+    const struct ior__deadlines *deadlines = res->deadlines;
+    uint64_t at_ns = cx->stop_ns;
+    if ((res->bits & IOR__CLOSING) && deadlines && deadlines->at_ns[IOR_DEADLINE_DRAIN] < at_ns)
+        at_ns = deadlines->at_ns[IOR_DEADLINE_DRAIN]; /* a stop never lengthens what the service asked for */
     res->bits |= IOR__SHUT;
-    if (ior__start_close(res, IOR_SHUTDOWN, cx->stop_ns) < 0)
+    if (ior__start_close(res, IOR_SHUTDOWN, at_ns) < 0)
         (void)ior__start_close(res, IOR_SHUTDOWN, IOR_NEVER); /* the service's own deadline will end it */
 }
 
@@ -291,6 +300,7 @@ void ior__advance_stops(struct ior_runtime *rt)
             advance(cx);
         if (cx->phase == IOR__PHASE_GONE && cx != rt->contexts) {
             *link = cx->next;
+            rt->new_contexts -= !cx->started;
             ior__context_free(cx);
         } else {
             link = &cx->next;

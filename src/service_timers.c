@@ -120,6 +120,7 @@ void ior__fire_timers(struct ior_runtime *rt)
 {
     if (ior__timers_next(&rt->timers) > rt->now_ns)
         return;
+    ior__start_services(rt);
     uint64_t seq_limit = rt->timers.next_seq;
     for (uint32_t i = 0; i < rt->budget_timers; i++) {
         struct ior__timer_node *node = ior__timers_pop(&rt->timers, rt->now_ns, seq_limit);

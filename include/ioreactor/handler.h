@@ -29,7 +29,10 @@ struct ior_handler {
     void (*tick)(void *self, struct ior_context *cx, uint64_t now_ns);
     /* A timer fired. Its id is stale already; the callback may arm a new one. */
     void (*timer)(void *self, struct ior_context *cx, ior_timer_id id, void *user);
-    /* A command from a controller, owned by the service from here on: reply to it, keep it, or free it. */
+    /*
+     * A command from a controller, owned by the service from here on: reply to it, keep it, or free it. One with a
+     * reply_to must be answered with ior_reply sooner or later: somebody may be waiting.
+     */
     void (*command)(void *self, struct ior_context *cx, struct ior_command *command);
     /* The first call for a resource, before any of its events. Not made where it ended before the loop came to it. */
     void (*registered)(void *self, struct ior_context *cx, ior_id id, void *user);

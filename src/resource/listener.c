@@ -289,7 +289,7 @@ static int listener_new(struct ior_runtime *rt, const struct ior_addr *addr, con
     listener->base.fd = -1;
     listener->base.user = in->user;
     listener->base.bits = IOR__LISTENER | IOR__SOCKET;
-    int err = ior__stream_opts_new(rt, &in->stream, &listener->opts);
+    int err = ior__stream_opts_new(rt, in->stream.struct_size ? &in->stream : NULL, &listener->opts);
     if (err == 0)
         err = keep_path(listener, addr, af);
     if (err == 0)

@@ -168,6 +168,7 @@ static void tell_eof(struct ior_resource *res)
 {
     const struct ior__stream_opts *opts = stream_of(res)->opts;
     res->bits |= IOR__EOF_SEEN;
+    ior__touch_idle(res);
     ior__work_add(res->cx->rt, res);
     if (res->bits & (IOR__CLOSING | IOR__WRITE_DEAD))
         return;

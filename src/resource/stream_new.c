@@ -30,7 +30,7 @@ int ior__stream_opts_new(const struct ior_runtime *rt, const struct ior_stream_o
                          struct ior__stream_opts **ret)
 {
     struct ior_stream_options in;
-    int err = ior__struct_in(&in, sizeof(in), opts && opts->struct_size ? opts : NULL, sizeof(in));
+    int err = ior__struct_in(&in, sizeof(in), opts, sizeof(in));
     if (err < 0)
         return err;
     struct ior__stream_opts checked = {0};
@@ -142,6 +142,15 @@ static int make_and_attach(struct ior_context *cx, int fd, struct ior__stream_op
     return err;
 }
 
+static void tcp_options(const struct ior_os *os, int fd, const struct ior__stream_opts *opts)
+{
+    int on = 1;
+    if (!opts->nagle)
+        (void)os->setsockopt(os->arg, fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (opts->keep_alive)
+        (void)os->setsockopt(os->arg, fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
 /* A socket that is connected or about to be. Its fd, or -errno; *ret_bits are what it is. */
 static int dial(const struct ior_runtime *rt, const struct ior_addr *addr, const struct ior__stream_opts *opts,
                 uint32_t *ret_bits)
@@ -155,11 +164,8 @@ static int dial(const struct ior_runtime *rt, const struct ior_addr *addr, const
     int fd = os->socket(os->arg, family.sa_family, SOCK_STREAM, 0);
     if (fd < 0)
         return fd;
-    int on = 1;
-    if (inet && !opts->nagle)
-        (void)os->setsockopt(os->arg, fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (inet && opts->keep_alive)
-        (void)os->setsockopt(os->arg, fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    if (inet)
+        tcp_options(os, fd, opts);
     int err = os->connect(os->arg, fd, addr);
     if (err < 0 && err != -EINPROGRESS && err != -EINTR) {
         os->close(os->arg, fd);
@@ -194,7 +200,7 @@ int ior_connect(struct ior_context *cx, const struct ior_addr *addr, const struc
     return err;
 }
 
-/* What an adopted fd is, as bits, or why it cannot be a stream. */
+/* What an adopted fd is, as bits and whether it is TCP (the answer), or why it cannot be a stream. */
 static int adoptable(const struct ior_os *os, int fd, uint32_t *ret_bits)
 {
     int kind = os->fd_kind(os->arg, fd);
@@ -214,7 +220,7 @@ static int adoptable(const struct ior_os *os, int fd, uint32_t *ret_bits)
     case IOR_FD_TCP:
     case IOR_FD_UNIX:
         *ret_bits = IOR__SOCKET;
-        return 0;
+        return (kind & IOR_FD_KIND_MASK) == IOR_FD_TCP;
     default:
         *ret_bits = 0;
         if (kind & IOR_FD_NO_READ)
@@ -232,9 +238,9 @@ int ior_adopt(struct ior_context *cx, int fd, const struct ior_stream_options *o
         return err;
     const struct ior_os *os = cx->rt->os;
     uint32_t bits = 0;
-    err = fd < 0 ? -EBADF : adoptable(os, fd, &bits);
-    if (err < 0)
-        return err;
+    int is_tcp = fd < 0 ? -EBADF : adoptable(os, fd, &bits);
+    if (is_tcp < 0)
+        return is_tcp;
     struct ior__stream_opts *kept;
     err = ior__stream_opts_new(cx->rt, opts, &kept);
     if (err < 0)
@@ -243,6 +249,8 @@ int ior_adopt(struct ior_context *cx, int fd, const struct ior_stream_options *o
     err = was < 0 ? was : make_and_attach(cx, fd, kept, bits, IOR__TELL_REGISTERED | IOR__TELL_OPEN, ret_id);
     if (err < 0 && was == 0)
         (void)os->set_nonblock(os->arg, fd, false);
+    if (err == 0 && is_tcp)
+        tcp_options(os, fd, kept);
     ior__stream_opts_unref(kept);
     return err;
 }

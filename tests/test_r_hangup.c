@@ -149,7 +149,7 @@ static void r17_short_read_beside_hangup_is_not_the_end_unix(void **state)
 
 static void r17_short_read_beside_hangup_is_not_the_end_pipe(void **state)
 {
-    enum { PIECE = 100, PIECES = 30 };
+    enum { PIECE = 100, PIECES = 12 };
     struct probe *p = pattern_probe();
     int ends[2];
     ior_id id;
@@ -405,14 +405,32 @@ static void r21_echo_into_a_reset_delivers_all_data(void **state)
     p->pattern = true;
     p->on_event = send_at_data;
     net_tcp_pair(pair);
+    id = probe_adopt(p, pair[0], NULL);
     net_write_pattern(pair[1], 0, 20000);
     net_await_unread(pair[0], 20000);
     net_reset(pair[1]);
-    id = probe_adopt(p, pair[0], NULL);
     probe_until(p, probe_of(p, id)->end == 1);
     assert_int_equal(probe_of(p, id)->bytes, 20000);
     assert_int_equal(probe_of(p, id)->eof, 0);
     assert_int_equal(probe_of(p, id)->error, ECONNRESET);
+    probe_free(p);
+}
+
+/* Data and reset are there before the listener comes to accept. */
+static void r21_reset_before_accept_delivers_all_data(void **state)
+{
+    struct probe *p = pattern_probe();
+    struct ior_addr addr;
+    int fd;
+    (void)state;
+    probe_listen(p, NULL, &addr);
+    fd = net_connect(&addr);
+    net_write_pattern(fd, 0, 1000);
+    net_reset(fd);
+    probe_until(p, p->accepted != 0 && probe_of(p, p->accepted)->end == 1);
+    assert_int_equal(probe_of(p, p->accepted)->bytes, 1000);
+    assert_int_equal(probe_of(p, p->accepted)->eof, 0);
+    assert_int_equal(probe_of(p, p->accepted)->error, ECONNRESET);
     probe_free(p);
 }
 
@@ -434,6 +452,7 @@ int main(void)
         cmocka_unit_test(r21_reset_behind_data_is_not_a_clean_end),
         cmocka_unit_test(r21_own_write_meets_the_reset_first),
         cmocka_unit_test(r21_echo_into_a_reset_delivers_all_data),
+        cmocka_unit_test(r21_reset_before_accept_delivers_all_data),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,19 +4,14 @@
 # The demo: one echo server, whose only thread holds 10,000 connections; every byte that comes back is verified by a load
 # program in another process. Ends with a report, and with status 0 only if nothing was lost.
 #
-# Environment:
-#   IOR_BIN               where echo and load are (default: build/release/examples of this source tree)
-#   IOR_ENGINE            the engine of both (default: the library's choice)
-#   IOR_DEMO_CONNECTIONS  default 10000
-#   IOR_DEMO_SECONDS      default 12
-#   IOR_DEMO_PAUSE_MS     each connection rests so long between an echo and the next message (default 500)
+# --help tells the options and the environment variables.
 set -u
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 1
 bin=${IOR_BIN:-$root/build/release/examples}
-wanted=${IOR_DEMO_CONNECTIONS:-10000}
-seconds=${IOR_DEMO_SECONDS:-12}
-pause=${IOR_DEMO_PAUSE_MS:-500}
+wanted=10000
+seconds=12
+pause=500
 server=
 load=
 
@@ -28,6 +23,55 @@ fail() {
     printf 'demo: %s\n' "$*" >&2
     exit 1
 }
+
+usage() {
+    cat <<END
+usage: demo.sh [OPTION]...
+One echo server, whose only thread holds many connections, and a load program that verifies every byte.
+
+  --connections N   how many (default $wanted, or what the limit of open files allows)
+  --seconds S       how long, once all are connected (default $seconds)
+  --pause MS        how long a connection rests between an echo and its next message (default $pause); 0: as fast as it can
+  --help            this text
+
+  IOR_BIN           where the programs echo and load are (default: build/release/examples of this source tree)
+  IOR_ENGINE        the engine of both, epoll or poll (default: the library's choice)
+END
+}
+
+# The value of an option, which has to be a number from $3 on.
+number() {
+    case $2 in
+    '' | *[!0-9]*) bad_option "$1 \"$2\": expected a number" ;;
+    esac
+    if [ "${#2}" -gt 7 ] || [ "$2" -lt "$3" ]; then
+        bad_option "$1 \"$2\": expected a number from $3 to 9999999"
+    fi
+}
+
+bad_option() {
+    printf 'demo: %s\n' "$*" >&2
+    exit 2
+}
+
+while [ $# -gt 0 ]; do
+    case $1 in
+    --help | -h)
+        usage
+        exit 0
+        ;;
+    --connections | --seconds | --pause)
+        [ $# -ge 2 ] || bad_option "$1: a value is missing"
+        case $1 in
+        --connections) number "$1" "$2" 1 && wanted=$2 ;;
+        --seconds) number "$1" "$2" 0 && seconds=$2 ;;
+        --pause) number "$1" "$2" 0 && pause=$2 ;;
+        esac
+        shift 2
+        ;;
+    *) bad_option "unknown option \"$1\"; --help tells which there are" ;;
+    esac
+done
 
 for program in echo load; do
     [ -x "$bin/$program" ] || fail "there is no $bin/$program; build the examples first (./dev build)"

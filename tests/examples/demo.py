@@ -13,12 +13,22 @@ if not os.path.exists("/proc/self/stat"):
     print("skipped: there is no /proc")
     sys.exit(77)
 
-DEMO = ["sh", os.path.join(SOURCE, "tools", "demo.sh")]
+SCRIPT = ["sh", os.path.join(SOURCE, "tools", "demo.sh")]
+DEMO = [*SCRIPT, "--connections", "300", "--seconds", "2", "--pause", "50"]
 
 
 def environment(**more):
-    return {**os.environ, "IOR_BIN": os.path.join(BUILD, "examples"), "IOR_DEMO_CONNECTIONS": "300",
-            "IOR_DEMO_SECONDS": "2", "IOR_DEMO_PAUSE_MS": "50", **more}
+    return {**os.environ, "IOR_BIN": os.path.join(BUILD, "examples"), **more}
+
+
+def test_options():
+    result = subprocess.run([*SCRIPT, "--help"], capture_output=True, text=True, timeout=LIMIT, check=True)
+    assert result.stdout.startswith("usage: ") and "--connections N" in result.stdout
+    for args, words in [(["--frob"], ["--frob"]), (["--seconds", "x"], ["--seconds", '"x"']),
+                        (["--connections", "0"], ["--connections", '"0"']), (["--pause"], ["--pause", "missing"]),
+                        (["--pause", "99999999999999999999"], ["--pause", "99999999999999999999"])]:
+        result = subprocess.run([*SCRIPT, *args], capture_output=True, text=True, timeout=LIMIT, check=False)
+        assert result.returncode == 2 and all(word in result.stderr for word in words), result
 
 
 def test_report():
@@ -57,7 +67,7 @@ def test_a_load_that_fails_fails_the_demo():
 
 
 def test_a_signal_leaves_nothing_behind():
-    demo = subprocess.Popen(DEMO, env=environment(IOR_DEMO_SECONDS="600"), stdin=subprocess.DEVNULL,
+    demo = subprocess.Popen([*DEMO, "--seconds", "600"], env=environment(), stdin=subprocess.DEVNULL,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     line = demo.stderr.readline()
     assert "connections" in line, (line, demo.poll(), demo.stderr.read() if demo.poll() is not None else "")

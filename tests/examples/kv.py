@@ -295,6 +295,7 @@ def test_a_slow_subscriber_is_disconnected_and_others_are_not():
             assert sent < 1000
         assert told == 1
         assert info(pub)["slow_subscribers_disconnected"] == "1"
+        until(lambda: info(pub)["connected_clients"] == "2", "the end of the slow one")
 
 
 def test_clients_killed_at_any_moment_leave_nothing():

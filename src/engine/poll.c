@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The engine on poll(2): works everywhere, and is the one to read first. The set is an array of pollfds, with the ids
- * beside it, and a table from fd to place. Entry 0 is the waker's.
+ * The engine on poll(2): works everywhere, and is the one to read first. The set is an array of pollfds, with what
+ * belongs to each beside it, and a table from fd to place. Entry 0 is the waker's.
+ *
+ * poll(2) goes by number, where epoll goes by open file. So that a number which somebody closed, and which came again,
+ * is not taken for what it was, each entry knows its file's inode (as far as files have their own: sockets and pipes do).
  *
  * A wait costs O(watched fds). Where more are ready than were asked for, the next wait begins to look where this one
  * stopped, so that everyone gets a turn.
@@ -22,14 +25,21 @@
 
 #include "../util.h"
 
+/* Beside each pollfd. */
+struct entry {
+    ior_id id;
+    dev_t dev;
+    ino_t ino;
+};
+
 struct poll_engine {
     struct ior__waker waker;
     const struct ior_os *os;
     struct pollfd *fds;
-    ior_id *ids;
+    struct entry *entries;
     uint32_t *place;
     size_t count; /* entries in use, the waker's included */
-    size_t fds_room, ids_room, place_room;
+    size_t fds_room, entries_room, place_room;
     size_t start; /* where the next look begins */
 };
 
@@ -51,24 +61,24 @@ static bool grow(void **array, size_t *room, size_t need, size_t element_size)
     return true;
 }
 
-static int make_room(struct poll_engine *engine, size_t fd)
+static bool make_room(struct poll_engine *engine, size_t fd)
 {
-    void *fds = engine->fds, *ids = engine->ids, *place = engine->place;
+    void *fds = engine->fds, *entries = engine->entries, *place = engine->place;
     bool grown = grow(&fds, &engine->fds_room, engine->count + 1, sizeof(*engine->fds)) &&
-                 grow(&ids, &engine->ids_room, engine->count + 1, sizeof(*engine->ids)) &&
+                 grow(&entries, &engine->entries_room, engine->count + 1, sizeof(*engine->entries)) &&
                  grow(&place, &engine->place_room, fd + 1, sizeof(*engine->place));
 
     /* What did grow is kept also where the rest did not. */
     engine->fds = fds;
-    engine->ids = ids;
+    engine->entries = entries;
     engine->place = place;
-    return grown ? 0 : -ENOMEM;
+    return grown;
 }
 
 static void free_memory(struct poll_engine *engine)
 {
     ior__free(engine->fds, engine->fds_room * sizeof(*engine->fds));
-    ior__free(engine->ids, engine->ids_room * sizeof(*engine->ids));
+    ior__free(engine->entries, engine->entries_room * sizeof(*engine->entries));
     ior__free(engine->place, engine->place_room * sizeof(*engine->place));
     ior__free(engine, sizeof(*engine));
 }
@@ -80,9 +90,7 @@ static int poll_engine_open(const struct ior_engine_config *config, void **ret_e
     if (!engine)
         return -ENOMEM;
     engine->os = config->os;
-    int err = make_room(engine, 0);
-    if (err == 0)
-        err = ior__waker_open(&engine->waker, true);
+    int err = make_room(engine, 0) ? ior__waker_open(&engine->waker, true) : -ENOMEM;
     if (err < 0) {
         free_memory(engine);
         return err;
@@ -111,9 +119,40 @@ static size_t place_of(const struct poll_engine *engine, int fd)
     return fd >= 0 && (size_t)fd < engine->place_room ? engine->place[fd] : 0;
 }
 
+static void put_entry(struct poll_engine *engine, size_t at, int fd, ior_id id, unsigned interest,
+                      const struct stat *st)
+{
+    engine->fds[at] = (struct pollfd){.fd = fd, .events = events_of(interest)};
+    engine->entries[at] = (struct entry){.id = id, .dev = st->st_dev, .ino = st->st_ino};
+}
+
+static void remove_entry(struct poll_engine *engine, size_t at)
+{
+    size_t last = engine->count - 1;
+    int fd = engine->fds[at].fd;
+
+    engine->place[engine->fds[last].fd] = (uint32_t)at;
+    engine->fds[at] = engine->fds[last];
+    engine->entries[at] = engine->entries[last];
+    engine->place[fd] = 0;
+    engine->count = last;
+}
+
+/* 0; -EBADF: somebody closed it; -ENOENT: and the number is another file's by now. */
+static int still_open(const struct poll_engine *engine, size_t at)
+{
+    const struct entry *entry = &engine->entries[at];
+    struct stat st;
+
+    if (fstat(engine->fds[at].fd, &st) < 0)
+        return -errno;
+    return st.st_dev == entry->dev && st.st_ino == entry->ino ? 0 : -ENOENT;
+}
+
 static int poll_engine_watch(void *ptr, int fd, ior_id id, unsigned interest)
 {
     struct poll_engine *engine = ptr;
+    size_t at = place_of(engine, fd);
     struct stat st;
 
     /* Before the table grows: a number that is no open fd can be any number. */
@@ -121,15 +160,15 @@ static int poll_engine_watch(void *ptr, int fd, ior_id id, unsigned interest)
         return -errno;
     if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode))
         return -EPERM;
-    if (place_of(engine, fd) != 0)
+    if (at != 0 && still_open(engine, at) == 0)
         return -EEXIST;
-    int err = make_room(engine, (size_t)fd);
-    if (err < 0)
-        return err;
-    engine->fds[engine->count] = (struct pollfd){.fd = fd, .events = events_of(interest)};
-    engine->ids[engine->count] = id;
-    engine->place[fd] = (uint32_t)engine->count;
-    engine->count++;
+    if (at == 0) {
+        if (!make_room(engine, (size_t)fd))
+            return -ENOMEM;
+        at = engine->count++;
+        engine->place[fd] = (uint32_t)at;
+    }
+    put_entry(engine, at, fd, id, interest, &st);
     return 0;
 }
 
@@ -137,29 +176,25 @@ static int poll_engine_rewatch(void *ptr, int fd, ior_id id, unsigned interest)
 {
     struct poll_engine *engine = ptr;
     size_t at = place_of(engine, fd);
+    int err = at != 0 ? still_open(engine, at) : -ENOENT;
 
-    if (at == 0)
-        return -ENOENT;
-    engine->fds[at].events = events_of(interest);
-    engine->ids[at] = id;
-    return 0;
+    if (err == 0) {
+        engine->fds[at].events = events_of(interest);
+        engine->entries[at].id = id;
+    }
+    return err;
 }
 
 static int poll_engine_unwatch(void *ptr, int fd, ior_id id)
 {
     struct poll_engine *engine = ptr;
     size_t at = place_of(engine, fd);
-    size_t last = engine->count - 1;
+    int err = at != 0 ? still_open(engine, at) : -ENOENT;
 
     (void)id;
-    if (at == 0)
-        return -ENOENT;
-    engine->place[engine->fds[last].fd] = (uint32_t)at;
-    engine->fds[at] = engine->fds[last];
-    engine->ids[at] = engine->ids[last];
-    engine->place[fd] = 0;
-    engine->count = last;
-    return 0;
+    if (at != 0)
+        remove_entry(engine, at);
+    return err;
 }
 
 static int wait_once(struct poll_engine *engine, uint64_t deadline_ns)
@@ -186,7 +221,7 @@ static int collect(struct poll_engine *engine, struct ior_record *records, int m
         const struct pollfd *entry = &engine->fds[1 + at];
 
         if (entry->revents != 0)
-            records[count++] = (struct ior_record){.id = engine->ids[1 + at], .what = what_of(entry->revents)};
+            records[count++] = (struct ior_record){.id = engine->entries[1 + at].id, .what = what_of(entry->revents)};
         at = at + 1 < others ? at + 1 : 0;
     }
     engine->start = count < ready ? at : 0;

@@ -229,29 +229,9 @@ static void answer_at_eof(struct probe *p, struct probe_res *r, const struct ior
     const size_t len = *(size_t *)p->arg;
     if (ev->type != IOR_EV_EOF)
         return;
-    bytes = malloc(len);
-    assert_non_null(bytes);
-    net_pattern(bytes, 0, len);
+    bytes = net_new_pattern(len);
     assert_in_range(ior_send(p->cx, r->id, bytes, len), 0, 1);
     free(bytes);
-}
-
-/* Reads a run of the pattern from the peer's side while the loop turns. */
-static void read_pattern(struct probe *p, int peer, size_t len)
-{
-    unsigned char bytes[8192];
-    uint64_t at = 0, end = net_now() + PROBE_LIMIT_NS;
-    while (at < len && net_now() < end) {
-        ssize_t n = net_read_some(peer, bytes, sizeof(bytes));
-        assert_true(n > 0 || n == -EAGAIN);
-        if (n > 0) {
-            assert_true(net_is_pattern(bytes, at, (size_t)n));
-            at += (uint64_t)n;
-        } else {
-            probe_step(p);
-        }
-    }
-    assert_int_equal(at, len);
 }
 
 static void r19_half_closed_peer_gets_its_answer(void **state)
@@ -268,7 +248,7 @@ static void r19_half_closed_peer_gets_its_answer(void **state)
         net_write(peer, "question", 8);
         assert_int_equal(shutdown(peer, SHUT_WR), 0);
         probe_until(p, probe_of(p, id)->eof == 1);
-        read_pattern(p, peer, len);
+        probe_read_pattern(p, peer, 0, len, 8192);
         if (half_open) { /* nothing ends until the service says so */
             assert_true(probe_quiet(p, QUIET_MS) <= QUIET_TURNS);
             assert_int_equal(probe_of(p, id)->end, 0);

@@ -140,12 +140,12 @@ static void r50_no_wake_is_lost(void **state)
     ior_reactor_free(reactor);
 }
 
-static volatile sig_atomic_t signals;
+static atomic_int signals; /* handlers run in any thread */
 
 static void count_signal(int number)
 {
     (void)number;
-    signals++;
+    atomic_fetch_add(&signals, 1);
 }
 
 static void storm(long every_us)

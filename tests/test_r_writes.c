@@ -1,54 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * R28, R30-R37: writing. The peer reads late, slowly or never, and must still see an exact, ordered prefix of what was
- * accepted; what waits is counted in 64 bits and bounded; and no way of writing raises SIGPIPE.
+ * R28, R30-R35: writing. The peer reads late or slowly, and must still see an exact, ordered prefix of what was accepted;
+ * what waits is counted in 64 bits; and a call that fails, or is interrupted, changes nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/check.h"
 #include "support/live.h"
 #include "support/probe.h"
 
-/* Reads `len` bytes of the pattern from the peer's side, in pieces of at most `piece`, while the loop turns. */
-static void read_pattern(struct probe *p, int peer, uint64_t from, size_t len, size_t piece)
-{
-    unsigned char bytes[65536];
-    uint64_t at = 0, end = net_now() + PROBE_LIMIT_NS;
-    while (at < len && net_now() < end) {
-        size_t want = len - at < piece ? len - at : piece;
-        ssize_t n = net_read_some(peer, bytes, want);
-        assert_true(n > 0 || n == -EAGAIN);
-        if (n > 0) {
-            assert_true(net_is_pattern(bytes, from + at, (size_t)n));
-            at += (uint64_t)n;
-        }
-        assert_true(ior_runtime_turn(p->rt, 0) >= 0);
-    }
-    assert_int_equal(at, len);
-}
-
-static unsigned char *pattern(size_t len)
-{
-    unsigned char *bytes = malloc(len);
-    assert_non_null(bytes);
-    net_pattern(bytes, 0, len);
-    return bytes;
-}
-
 static void r28_tail_of_a_partial_write_is_resumed(void **state)
 {
     enum { LEN = 4 << 20 };
-    unsigned char *bytes = pattern(LEN);
+    unsigned char *bytes = net_new_pattern(LEN);
     (void)state;
     for (int tcp = 0; tcp < 2; tcp++) {
         struct probe *p = probe_new(NULL);
@@ -59,7 +29,7 @@ static void r28_tail_of_a_partial_write_is_resumed(void **state)
             assert_int_equal(ior_send(p->cx, id, bytes + at, LEN / 4), 1);
         probe_turns(p, 2);
         assert_in_range(ior_queued(p->cx, id), 1, LEN - 1);
-        read_pattern(p, peer, 0, LEN, 60001);
+        probe_read_pattern(p, peer, 0, LEN, 60001);
         assert_int_equal(ior_queued(p->cx, id), 0);
         probe_until(p, probe_of(p, id)->drained == 1);
         close(peer);
@@ -74,7 +44,7 @@ static void r30_more_than_iov_max_pieces_are_split(void **state)
 {
     enum { PIECES = 3 * IOV_MAX + 7, PIECE = 3 };
     struct probe *p = probe_new(NULL);
-    unsigned char *bytes = pattern(2 * PIECES * PIECE);
+    unsigned char *bytes = net_new_pattern(2 * PIECES * PIECE);
     struct iovec *iov = calloc(PIECES, sizeof(*iov));
     int peer;
     ior_id id = probe_unix(p, PROBE_STREAM(.cap_bytes = 8 << 20), &peer);
@@ -88,7 +58,7 @@ static void r30_more_than_iov_max_pieces_are_split(void **state)
         assert_in_range(ior_send_buf(p->cx, id, buf), 0, 1);
         ior_buf_unref(buf);
     }
-    read_pattern(p, peer, 0, 2 * PIECES * PIECE, 65536);
+    probe_read_pattern(p, peer, 0, 2 * PIECES * PIECE, 65536);
     assert_int_equal(probe_of(p, id)->end, 0);
     close(peer);
     probe_free(p);
@@ -96,37 +66,18 @@ static void r30_more_than_iov_max_pieces_are_split(void **state)
     free(bytes);
 }
 
-/* A sparse file: `len` bytes long, with a run of the pattern at an offset. */
-static int sparse_file(uint64_t len, uint64_t offset, size_t run)
-{
-    FILE *stream = tmpfile();
-    unsigned char *bytes = pattern(run);
-    int fd;
-    assert_non_null(stream);
-    fd = dup(fileno(stream));
-    fclose(stream);
-    assert_true(fd >= 0);
-    if (ftruncate(fd, (off_t)len) != 0) {
-        print_message("no sparse file of %llu bytes: %s\n", (unsigned long long)len, strerror(errno));
-        skip();
-    }
-    assert_int_equal(pwrite(fd, bytes, run, (off_t)offset), run);
-    free(bytes);
-    return fd;
-}
-
 static void r31_more_than_4_gib_is_counted_whole(void **state)
 {
     const uint64_t gib5 = UINT64_C(5) << 30, start = UINT64_C(3) << 30;
     enum { RUN = 300000 };
     struct probe *p = probe_new(NULL);
-    int fd = sparse_file(2 * gib5, start, RUN), peer;
+    int fd = net_sparse_file(2 * gib5, start, RUN), peer;
     ior_id id = probe_unix(p, NULL, &peer);
     (void)state;
     assert_int_equal(ior_send_file(p->cx, id, fd, start, gib5), 0);
     assert_int_equal(ior_send_file(p->cx, id, fd, 0, gib5), 0);
     assert_true(ior_queued(p->cx, id) == 2 * gib5);
-    read_pattern(p, peer, 0, RUN, 65536);
+    probe_read_pattern(p, peer, 0, RUN, 65536);
     assert_int_equal(ior_abort(p->cx, id), 0);
     probe_until(p, probe_of(p, id)->end == 1);
     assert_true(probe_of(p, id)->written >= RUN);
@@ -141,7 +92,7 @@ static void r32_zero_length_write_does_nothing(void **state)
     struct probe *p = probe_new(NULL);
     struct iovec empty[3] = {{.iov_len = 0}};
     struct ior_buf *buf = ior_buf_copy("", 0);
-    int peer, fd = sparse_file(10, 0, 1);
+    int peer, fd = net_sparse_file(10, 0, 1);
     char byte;
     ior_id id = probe_unix(p, NULL, &peer);
     (void)state;
@@ -254,7 +205,7 @@ static void r33_out_of_memory_is_rolled_back(void **state)
     s.p = probe_new(NULL);
     s.stream = probe_unix(s.p, PROBE_STREAM(.cap_bytes = 16 << 20), &peer);
     s.buf = ior_buf_copy("shared", 6);
-    s.file = sparse_file(10, 0, 10);
+    s.file = net_sparse_file(10, 0, 10);
     listener = net_tcp_listener(&s.addr, 5);
     net_unix_pair(s.spare);
     for (int which = 0; which < REQUESTS; which++)
@@ -351,8 +302,8 @@ static void r35_interrupted_calls_are_retried(void **state)
     struct ior_config config = probe_config();
     struct ior_os os = *ior_os_default();
     struct probe *p;
-    unsigned char *bytes = pattern(LEN);
-    int peer, pipe_in[2], pipe_out[2], file = sparse_file(LEN, 0, LEN);
+    unsigned char *bytes = net_new_pattern(LEN);
+    int peer, pipe_in[2], pipe_out[2], file = net_sparse_file(LEN, 0, LEN);
     ior_id sock, in, out;
     (void)state;
     os.recv = eintr_recv;
@@ -371,8 +322,8 @@ static void r35_interrupted_calls_are_retried(void **state)
     out = probe_adopt(p, pipe_out[1], NULL);
     assert_int_equal(ior_send(p->cx, sock, bytes, LEN), 1);
     assert_int_equal(ior_send_file(p->cx, sock, file, 0, LEN), 1);
-    read_pattern(p, peer, 0, LEN, 65536);
-    read_pattern(p, peer, 0, LEN, 65536);
+    probe_read_pattern(p, peer, 0, LEN, 65536);
+    probe_read_pattern(p, peer, 0, LEN, 65536);
     net_write_pattern(peer, 0, 30000);
     probe_until(p, probe_of(p, sock)->bytes == 30000);
     net_write_pattern(pipe_in[1], 0, 30000);
@@ -392,152 +343,6 @@ static void r35_interrupted_calls_are_retried(void **state)
     probe_free(p);
 }
 
-/*
- * Runs in a child with SIGPIPE at its default: writes to peers that are gone, in every way there is. A SIGPIPE would kill
- * it. The caller's mask must be as before, and no SIGPIPE left pending.
- */
-static int write_to_the_dead(void *arg)
-{
-    struct probe *p;
-    sigset_t before, after, pending;
-    int peer, ends[2], file = sparse_file(100000, 0, 10);
-    ior_id ids[3];
-    (void)arg;
-    signal(SIGPIPE, SIG_DFL);
-    sigemptyset(&before);
-    sigaddset(&before, SIGPIPE);
-    pthread_sigmask(SIG_UNBLOCK, &before, NULL);
-    pthread_sigmask(SIG_BLOCK, NULL, &before);
-    for (int round = 0; round < 3; round++) {
-        p = probe_new(NULL);
-        ids[0] = probe_unix(p, NULL, &peer);
-        ids[1] = probe_unix(p, NULL, &peer); /* the first peer's end stays open for a while */
-        assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-        ids[2] = probe_adopt(p, ends[1], NULL);
-        close(peer);
-        close(ends[0]);
-        if (ior_send(p->cx, ids[1], "dead", 4) < 0 || ior_send_file(p->cx, ids[1], file, 0, 100000) < 0)
-            return 1;
-        if (ior_send(p->cx, ids[2], "dead", 4) < 0 || ior_send_file(p->cx, ids[2], file, 0, 10) < 0)
-            return 2;
-        if (round == 1)
-            ior_stop(p->cx, IOR_NS_PER_SEC); /* the flush of a shutdown writes too */
-        for (int i = 0; i < 20; i++)
-            if (ior_runtime_turn(p->rt, IOR_NS_PER_MS) < 0)
-                return 3;
-        if (probe_of(p, ids[1])->error != EPIPE || probe_of(p, ids[2])->error != EPIPE)
-            return 4;
-        probe_free(p);
-    }
-    pthread_sigmask(SIG_BLOCK, NULL, &after);
-    sigpending(&pending);
-    if (sigismember(&after, SIGPIPE) != sigismember(&before, SIGPIPE) || sigismember(&pending, SIGPIPE))
-        return 5;
-    return 0;
-}
-
-static void r36_sigpipe_never_reaches_the_program(void **state)
-{
-    (void)state;
-    assert_int_equal(net_in_child(write_to_the_dead, NULL), 0);
-}
-
-/* A SIGPIPE of the program's own, blocked and pending, is not swallowed by the fence around our writes. */
-static int keep_my_own(void *arg)
-{
-    struct probe *p = probe_new(NULL);
-    sigset_t set;
-    int ends[2];
-    ior_id id;
-    (void)arg;
-    signal(SIGPIPE, SIG_DFL);
-    sigemptyset(&set);
-    sigaddset(&set, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    raise(SIGPIPE);
-    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-    id = probe_adopt(p, ends[1], NULL);
-    close(ends[0]);
-    ior_send(p->cx, id, "dead", 4);
-    probe_turns(p, 5);
-    probe_free(p);
-    sigpending(&set);
-    return sigismember(&set, SIGPIPE) == 1 ? 0 : 1;
-}
-
-static void r36_a_pending_sigpipe_of_the_program_stays(void **state)
-{
-    (void)state;
-    assert_int_equal(net_in_child(keep_my_own, NULL), 0);
-}
-
-static void echo(struct probe *p, struct probe_res *r, const struct ior_event *ev)
-{
-    if (ev->type == IOR_EV_DATA)
-        assert_in_range(ior_send(p->cx, r->id, ev->data.bytes, ev->data.len), 0, 1);
-}
-
-static void r37_slow_reader_costs_bounded_memory(void **state)
-{
-    const size_t bound = IOR_HIGH_BYTES_DEFAULT + 65536 + IOR_UNREAD_MAX_BYTES_DEFAULT;
-    struct probe *p = probe_new(NULL);
-    unsigned char chunk[65536], byte = 0;
-    int greedy, other;
-    ior_id id = probe_unix(p, NULL, &greedy), good = probe_unix(p, NULL, &other);
-    uint64_t sent = 0, stuck = 0;
-    (void)state;
-    p->on_event = echo;
-    net_nonblock(greedy);
-    while (stuck < 50) { /* the client writes and never reads, until the service has stopped reading it for good */
-        ssize_t n;
-        net_pattern(chunk, sent, sizeof(chunk));
-        n = write(greedy, chunk, sizeof(chunk));
-        sent += n > 0 ? (uint64_t)n : 0;
-        stuck = n > 0 ? 0 : stuck + 1;
-        probe_turns(p, 1);
-        assert_true(probe_stats(p).output_bytes <= bound + 65536);
-        assert_true(ior_queued(p->cx, id) <= bound);
-    }
-    assert_true(probe_of(p, id)->bytes < sent);
-    assert_true(sent < 4 << 20);
-    assert_true(probe_quiet(p, 30) <= 4);
-    net_write(other, "x", 1); /* the others are served meanwhile */
-    probe_until(p, probe_of(p, good)->bytes == 1);
-    net_read(other, &byte, 1);
-    read_pattern(p, greedy, 0, sent, 65536); /* and once it reads, it gets all */
-    close(greedy);
-    close(other);
-    probe_free(p);
-}
-
-static void r37_sends_past_the_cap_are_refused_whole(void **state)
-{
-    enum { PIECE = 10007 };
-    struct probe *p = probe_new(NULL);
-    unsigned char *chunk = pattern(PIECE);
-    uint64_t taken = 0, queued = 0;
-    unsigned drained;
-    int peer, rc;
-    ior_id id = probe_unix(p, NULL, &peer);
-    (void)state;
-    do { /* until the kernel takes no more either */
-        queued = ior_queued(p->cx, id);
-        while ((rc = ior_send(p->cx, id, chunk, PIECE)) >= 0)
-            net_pattern(chunk, taken += PIECE, PIECE);
-        assert_int_equal(rc, -ENOBUFS);
-        drained = probe_of(p, id)->drained;
-        probe_turns(p, 1);
-    } while (ior_queued(p->cx, id) != queued || probe_of(p, id)->drained != drained);
-    read_pattern(p, peer, 0, taken, 65536); /* what was refused left no trace */
-    probe_until(p, probe_of(p, id)->drained == drained + 1);
-    assert_int_equal(ior_send(p->cx, id, chunk, PIECE), 0);
-    read_pattern(p, peer, taken, PIECE, 65536);
-    assert_int_equal(probe_of(p, id)->drained, drained + 1);
-    free(chunk);
-    close(peer);
-    probe_free(p);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -548,10 +353,6 @@ int main(void)
         cmocka_unit_test(r33_out_of_memory_is_rolled_back),
         cmocka_unit_test(r34_fast_peer_does_not_starve_timers),
         cmocka_unit_test(r35_interrupted_calls_are_retried),
-        cmocka_unit_test(r36_sigpipe_never_reaches_the_program),
-        cmocka_unit_test(r36_a_pending_sigpipe_of_the_program_stays),
-        cmocka_unit_test(r37_slow_reader_costs_bounded_memory),
-        cmocka_unit_test(r37_sends_past_the_cap_are_refused_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

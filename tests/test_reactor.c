@@ -4,15 +4,12 @@
  * service in a reactor does real I/O. The loop's thread only notes; the main thread asserts.
  */
 #include <errno.h>
-#include <limits.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "support/check.h"
 #include "support/probe.h"
@@ -60,14 +57,6 @@ static void count_stop(void *self, struct ior_context *cx)
 static const struct ior_handler looking = {
     .struct_size = sizeof(struct ior_handler), .start = look_around, .stop = count_stop};
 
-static void await_threads(size_t n)
-{
-    uint64_t end = net_now() + LIMIT_NS;
-    while (net_thread_count() != n && net_now() < end)
-        poll(NULL, 0, 1);
-    assert_int_equal(net_thread_count(), n);
-}
-
 static void the_thread_has_its_name_attributes_and_no_signals(void **state)
 {
     struct ior_config config = probe_config();
@@ -107,7 +96,7 @@ static void new_fails_without_leaving_anything(void **state)
     assert_int_equal(ior_reactor_new(&config, &looking, &facts, &reactor), -EADDRNOTAVAIL);
     assert_int_equal(facts.starts, 1);
     assert_null(reactor);
-    await_threads(threads);
+    net_await_threads(threads);
     config.thread_name = "sixteen-letters!";
     assert_int_equal(ior_reactor_new(&config, &looking, &facts, &reactor), -EINVAL);
     config = probe_config();
@@ -143,7 +132,7 @@ static void join_answers_the_same_again_and_free_follows_in_any_state(void **sta
         assert_int_equal(facts.stops, 1);
     }
     ior_reactor_free(NULL);
-    await_threads(threads);
+    net_await_threads(threads);
     assert_int_equal(net_fd_count(), fds);
 }
 
@@ -320,7 +309,7 @@ static void many_reactors_at_once_leave_nothing(void **state)
         assert_int_equal(ior_controller_shutdown(ior_reactor_controller(reactors[i]), 0), 0);
     for (int i = 0; i < N; i++)
         ior_reactor_free(reactors[i]);
-    await_threads(threads);
+    net_await_threads(threads);
     assert_int_equal(net_fd_count(), fds);
     for (int i = 0; i < N; i++)
         assert_int_equal(facts[i].starts + facts[i].stops, 2);

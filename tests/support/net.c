@@ -248,6 +248,14 @@ size_t net_thread_count(void)
     return count_entries("/proc/self/task");
 }
 
+void net_await_threads(size_t n)
+{
+    uint64_t end = net_now() + NET_LIMIT_NS;
+    while (net_thread_count() != n && net_now() < end)
+        poll(NULL, 0, 1);
+    assert_int_equal(net_thread_count(), n);
+}
+
 size_t net_raise_fd_limit(size_t wanted)
 {
     struct rlimit limit;
@@ -257,6 +265,32 @@ size_t net_raise_fd_limit(size_t wanted)
         assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
     }
     return (size_t)limit.rlim_cur;
+}
+
+unsigned char *net_new_pattern(size_t len)
+{
+    unsigned char *bytes = malloc(len);
+    assert_non_null(bytes);
+    net_pattern(bytes, 0, len);
+    return bytes;
+}
+
+int net_sparse_file(uint64_t len, uint64_t offset, size_t run)
+{
+    FILE *stream = tmpfile();
+    unsigned char *bytes = net_new_pattern(run);
+    int fd;
+    assert_non_null(stream);
+    fd = dup(fileno(stream));
+    fclose(stream);
+    assert_true(fd >= 0);
+    if (ftruncate(fd, (off_t)len) != 0) {
+        print_message("no file of %llu bytes: %s\n", (unsigned long long)len, strerror(errno));
+        skip();
+    }
+    assert_int_equal(pwrite(fd, bytes, run, (off_t)offset), run);
+    free(bytes);
+    return fd;
 }
 
 char *net_temp_dir(void)

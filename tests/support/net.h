@@ -67,8 +67,17 @@ void net_write_pattern(int fd, uint64_t offset, size_t len);
 size_t net_fd_count(void);
 size_t net_thread_count(void);
 
+/* Waits until the process has so many threads; one that was joined may still be on its way out. */
+void net_await_threads(size_t n);
+
 /* Raises the soft limit of fds to `wanted` where the hard one allows it; answers the limit now in force. */
 size_t net_raise_fd_limit(size_t wanted);
+
+/* `len` bytes of the pattern, allocated. */
+unsigned char *net_new_pattern(size_t len);
+
+/* An unnamed file of `len` bytes with a run of the pattern at an offset, and holes elsewhere. */
+int net_sparse_file(uint64_t len, uint64_t offset, size_t run);
 
 /* A fresh folder for files, and its removal with the files in it. */
 char *net_temp_dir(void);

@@ -360,3 +360,22 @@ struct ior_stats probe_stats(struct probe *p)
     assert_int_equal(ior_runtime_stats(p->rt, &stats), 0);
     return stats;
 }
+
+void probe_read_pattern(struct probe *p, int peer, uint64_t from, size_t len, size_t piece)
+{
+    unsigned char bytes[65536];
+    uint64_t at = 0, end = net_now() + PROBE_LIMIT_NS;
+    if (piece > sizeof(bytes))
+        piece = sizeof(bytes);
+    while (at < len && net_now() < end) {
+        size_t want = len - at < piece ? len - at : piece;
+        ssize_t n = net_read_some(peer, bytes, want);
+        assert_true(n > 0 || n == -EAGAIN);
+        if (n > 0) {
+            assert_true(net_is_pattern(bytes, from + at, (size_t)n));
+            at += (uint64_t)n;
+        }
+        assert_true(ior_runtime_turn(p->rt, 0) >= 0);
+    }
+    assert_int_equal(at, len);
+}

@@ -96,6 +96,12 @@ struct ior_stats probe_stats(struct probe *p);
 /* One turn of at most 20 ms, for the loops below. */
 void probe_step(struct probe *p);
 
+/*
+ * Reads exactly `len` bytes of the pattern from `from` on at the peer's side, in pieces of at most `piece`, turning in
+ * between. Fails the test where other bytes come, or none within the time limit.
+ */
+void probe_read_pattern(struct probe *p, int peer, uint64_t from, size_t len, size_t piece);
+
 /* Turns until `condition` holds; fails the test when it does not within the time limit. */
 #define probe_until(p, condition)                                                     \
     do {                                                                              \

@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Listeners: connections that are accepted, taken or refused, out of fds and of slots, budgets, pause and end in their own
+ * callback; how addresses, options and Unix paths are set up.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "support/check.h"
+#include "support/recorder.h"
+
+#define SEC IOR_NS_PER_SEC
+
+static struct recorder *one_listener(const struct ior_config *config, ior_id *id, int *fd)
+{
+    struct recorder *r = rec_new_with(config);
+    *id = rec_listen(r, "192.0.2.1:80", NULL, fd);
+    rec_settle(r);
+    rec_expect(r, "registered 1\n");
+    script_forget(r->script);
+    return r;
+}
+
+static void connect_many(struct recorder *r, int listener, int n, int *fds)
+{
+    char from[IOR_ADDR_TEXT_MAX];
+    for (int i = 0; i < n; i++) {
+        snprintf(from, sizeof(from), "192.0.2.2:%d", 4000 + i);
+        int fd = script_accept_from(r->script, listener, from);
+        if (fds != NULL)
+            fds[i] = fd;
+    }
+}
+
+static void accepted_with_the_listeners_options(void **state)
+{
+    struct recorder *r = rec_new();
+    struct ior_addr addr;
+    char text[IOR_ADDR_TEXT_MAX];
+    int listener, mark;
+    (void)state;
+    ior_id id = rec_listen(r, "192.0.2.1:0",
+                           REC_LISTEN(.user = r, .stream = {.struct_size = sizeof(struct ior_stream_options),
+                                                            .user = &mark, .high_bytes = 10, .low_bytes = 5}),
+                           &listener);
+    assert_ptr_equal(ior_user(r->cx, id), r);
+    assert_int_equal(ior_local(r->cx, id, &addr), 0);
+    assert_int_equal(ior_addr_port(&addr), 40000);
+    int fd = script_accept_from(r->script, listener, "192.0.2.2:4000");
+    rec_settle(r);
+    rec_expect(r, "registered 1\naccepted 1 192.0.2.2:4000\nregistered 2\nopen 2\n");
+    assert_ptr_equal(ior_user(r->cx, rec_id(r, 2)), &mark);
+    assert_int_equal(ior_peer(r->cx, rec_id(r, 2), &addr), 0);
+    assert_true(ior_addr_format(&addr, text, sizeof(text)) > 0);
+    assert_string_equal(text, "192.0.2.2:4000");
+    script_room(r->script, fd, 0);
+    assert_int_equal(rec_send_text(r, rec_id(r, 2), "eleven byte"), 1);
+    rec_free(r);
+}
+
+static void send_at_once(struct recorder *r, const struct ior_event *ev)
+{
+    ior_id id;
+    if (ev->type != IOR_EV_ACCEPTED)
+        return;
+    assert_int_equal(ior_accept(r->cx, ev, &id), 0);
+    rec_of(r, id);
+    assert_int_equal(ior_accept(r->cx, ev, &id), -EALREADY);
+    assert_null(ior_take(r->cx, ev));
+    assert_int_equal(rec_send_text(r, id, "welcome"), 0);
+}
+
+static void sent_to_before_it_is_told_open(void **state)
+{
+    ior_id id;
+    int listener;
+    struct recorder *r = one_listener(NULL, &id, &listener);
+    (void)state;
+    r->refuse = true;
+    r->on_event = send_at_once;
+    int fd = script_accept_from(r->script, listener, "192.0.2.2:4000");
+    rec_turn(r);
+    script_hear_text(r->script, fd, "welcome");
+    rec_settle(r);
+    rec_expect(r, "accepted 1 192.0.2.2:4000\nregistered 2\nopen 2\n");
+    rec_free(r);
+}
+
+static void nobody_takes_it(void **state)
+{
+    ior_id id;
+    int listener, fds[5];
+    struct recorder *r = one_listener(NULL, &id, &listener);
+    (void)state;
+    r->refuse = true;
+    connect_many(r, listener, 5, fds);
+    rec_settle(r);
+    for (int i = 0; i < 5; i++)
+        assert_false(script_is_open(r->script, fds[i]));
+    assert_int_equal(ior_count(r->cx), 1);
+    rec_free(r);
+}
+
+static void only_inside_the_event(void **state)
+{
+    ior_id id, ret = 4711;
+    int listener;
+    struct recorder *r = one_listener(NULL, &id, &listener);
+    struct ior_addr peer = {.len = 0};
+    struct ior_event made_up = {.type = IOR_EV_ACCEPTED, .id = id, .peer = &peer};
+    (void)state;
+    assert_int_equal(ior_accept(r->cx, &made_up, &ret), -EINVAL);
+    assert_int_equal(ior_accept(r->cx, NULL, &ret), -EINVAL);
+    assert_null(ior_take(r->cx, &made_up));
+    assert_null(ior_take(r->cx, NULL));
+    assert_int_equal(ret, 4711);
+    rec_free(r);
+}
+
+/* ---- budgets ---- */
+
+static void r24_a_storm_does_not_starve_the_others(void **state)
+{
+    struct ior_config config = {.accepts = 3};
+    ior_id id;
+    int listener, fd;
+    struct recorder *r = one_listener(&config, &id, &listener);
+    (void)state;
+    rec_stream(r, NULL, &fd);
+    rec_settle(r);
+    rec_forget(r);
+    connect_many(r, listener, 10, NULL);
+    for (unsigned i = 1; i <= 3; i++) {
+        script_say_text(r->script, fd, "me");
+        rec_turn(r);
+        assert_int_equal(rec_of(r, id)->accept_events, 3 * i);
+        assert_int_equal(rec_of(r, rec_id(r, 2))->in_len, 2 * i);
+    }
+    rec_settle(r);
+    assert_int_equal(rec_of(r, id)->accept_events, 10);
+    rec_free(r);
+}
+
+static void r23_aborted_connections_are_passed_over(void **state)
+{
+    static const int errors[] = {ECONNABORTED, EINTR, EPROTO, ENETDOWN, EHOSTUNREACH};
+    ior_id id;
+    int listener;
+    struct recorder *r = one_listener(NULL, &id, &listener);
+    (void)state;
+    for (unsigned i = 0; i < 5; i++)
+        script_fail_next(r->script, SCRIPT_ACCEPT, errors[i]);
+    connect_many(r, listener, 2, NULL);
+    rec_settle(r);
+    rec_expect(r, "accepted 1 192.0.2.2:4000\naccepted 1 192.0.2.2:4001\nregistered 2\nopen 2\nregistered 3\nopen 3\n");
+    rec_free(r);
+}
+
+static void a_listener_can_break(void **state)
+{
+    ior_id id;
+    int listener;
+    struct recorder *r = one_listener(NULL, &id, &listener);
+    (void)state;
+    script_fail_next(r->script, SCRIPT_ACCEPT, EINVAL);
+    connect_many(r, listener, 1, NULL);
+    rec_settle(r);
+    rec_expect(r, "end 1 error EINVAL 0 0 0\nhandover 1\n");
+    rec_free(r);
+}
+
+/* ---- out of fds, out of slots ---- */
+
+static void r22_out_of_fds(void **state)
+{
+    ior_id id;
+    int listener, fds[4];
+    struct recorder *r = one_listener(NULL, &id, &listener);
+    (void)state;
+    script_fd_limit(r->script, 3); /* the listener and two streams */
+    connect_many(r, listener, 4, fds);
+    unsigned turns = rec_pass(r, 10 * SEC);
+    rec_expect(r, "accepted 1 192.0.2.2:4000\naccepted 1 192.0.2.2:4001\nerror 1 EMFILE\n" /* told once */
+                  "registered 2\nopen 2\nregistered 3\nopen 3\n");
+    assert_true(turns < 500); /* it does not spin */
+    script_forget(r->script);
+    /* One of ours ends: the next is accepted at once, without a wait. */
+    uint64_t now_ns = script_now(r->script);
+    assert_int_equal(rec_abort(r, rec_id(r, 2)), 0);
+    rec_settle(r);
+    assert_int_equal(script_now(r->script), now_ns);
+    rec_expect(r, "end 2 asked 0 0 0\nhandover 2\naccepted 1 192.0.2.2:4002\nerror 1 EMFILE\nregistered 4\nopen 4\n");
+    rec_free(r);
+}
+
+static void r22_fds_freed_by_others_are_found(void **state)
+{
+    ior_id id;
+    int listener;
+    struct recorder *r = one_listener(NULL, &id, &listener);
+    (void)state;
+    int file = script_file(r->script, 1), another = script_file(r->script, 1);
+    script_fd_limit(r->script, 3);
+    connect_many(r, listener, 1, NULL);
+    rec_pass(r, 10 * SEC);
+    rec_expect(r, "error 1 EMFILE\n");
+    script_close(r->script, file);
+    script_close(r->script, another);
+    rec_pass(r, SEC);
+    rec_expect(r, "accepted 1 192.0.2.2:4000\nregistered 2\nopen 2\n");
+    assert_true(rec_idle(r));
+    rec_free(r);
+}
+
+static void other_shortages_are_the_same(void **state)
+{
+    static const int errors[] = {ENFILE, ENOMEM, ENOBUFS};
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        ior_id id;
+        int listener;
+        struct recorder *r = one_listener(NULL, &id, &listener);
+        script_fail_always(r->script, SCRIPT_ACCEPT, errors[i]);
+        connect_many(r, listener, 1, NULL);
+        assert_true(rec_pass(r, 10 * SEC) < 500);
+        assert_int_equal(rec_of(r, id)->errors, 1);
+        script_fail_always(r->script, SCRIPT_ACCEPT, 0);
+        rec_pass(r, SEC);
+        assert_int_equal(rec_of(r, id)->accept_events, 1);
+        rec_free(r);
+    }
+}
+
+static void out_of_slots(void **state)
+{
+    struct ior_config config = {.max_resources = 2};
+    ior_id id;
+    int listener, fds[3];
+    struct recorder *r = one_listener(&config, &id, &listener);
+    (void)state;
+    connect_many(r, listener, 3, fds);
+    rec_settle(r);
+    rec_expect(r, "accepted 1 192.0.2.2:4000\nerror 1 ENOSPC\nregistered 2\nopen 2\n");
+    assert_true(rec_pass(r, 10 * SEC) < 500);
+    rec_expect(r, "");
+    assert_true(script_is_open(r->script, fds[1])); /* they wait, nobody closed them */
+    uint64_t now_ns = script_now(r->script);
+    assert_int_equal(rec_abort(r, rec_id(r, 2)), 0);
+    rec_settle(r);
+    assert_int_equal(script_now(r->script), now_ns);
+    assert_int_equal(rec_of(r, id)->accept_events, 2);
+    rec_free(r);
+}
+
+static void starving_and_ended(void **state)
+{
+    ior_id id;
+    int listener;
+    struct recorder *r = one_listener(NULL, &id, &listener);
+    (void)state;
+    script_fail_always(r->script, SCRIPT_ACCEPT, EMFILE);
+    connect_many(r, listener, 1, NULL);
+    rec_settle(r);
+    assert_int_equal(rec_unregister(r, id), 0);
+    assert_true(rec_idle(r)); /* the back-off is gone */
+    rec_expect(r, "error 1 EMFILE\nend 1 asked 0 0 0\nhandover 1\n");
+    rec_free(r);
+}
+
+static void starving_and_paused(void **state)
+{
+    ior_id id;
+    int listener;
+    struct recorder *r = one_listener(NULL, &id, &listener);
+    (void)state;
+    script_fail_always(r->script, SCRIPT_ACCEPT, EMFILE);
+    connect_many(r, listener, 1, NULL);
+    rec_settle(r);
+    assert_int_equal(rec_pause(r, id), 0);
+    script_fail_always(r->script, SCRIPT_ACCEPT, 0);
+    rec_pass(r, 10 * SEC);
+    rec_expect(r, "error 1 EMFILE\n");
+    assert_int_equal(rec_resume(r, id), 0);
+    rec_settle(r);
+    rec_expect(r, "accepted 1 192.0.2.2:4000\nregistered 2\nopen 2\n");
+    rec_free(r);
+}
+
+/* ---- pause and end in the callback ---- */
+
+static void pause_here(struct recorder *r, const struct ior_event *ev)
+{
+    if (ev->type == IOR_EV_ACCEPTED)
+        assert_int_equal(rec_pause(r, ev->id), 0);
+}
+
+static void r25_paused_in_its_own_callback(void **state)
+{
+    ior_id id;
+    int listener;
+    struct recorder *r = one_listener(NULL, &id, &listener);
+    (void)state;
+    r->on_event = pause_here;
+    connect_many(r, listener, 3, NULL);
+    assert_true(rec_idle(r));
+    rec_expect(r, "accepted 1 192.0.2.2:4000\nregistered 2\nopen 2\n");
+    assert_int_equal(rec_resume(r, id), 0);
+    rec_settle(r);
+    rec_expect(r, "accepted 1 192.0.2.2:4001\nregistered 3\nopen 3\n");
+    rec_free(r);
+}
+
+static void end_here(struct recorder *r, const struct ior_event *ev)
+{
+    if (ev->type == IOR_EV_ACCEPTED)
+        assert_int_equal(rec_unregister(r, ev->id), 0);
+}
+
+static void r25_ended_in_its_own_callback(void **state)
+{
+    ior_id id;
+    int listener, fds[3];
+    struct recorder *r = one_listener(NULL, &id, &listener);
+    (void)state;
+    r->on_event = end_here;
+    connect_many(r, listener, 3, fds);
+    rec_settle(r);
+    assert_int_equal(rec_of(r, id)->accept_events, 1);
+    assert_true(rec_of(r, id)->ended && rec_of(r, id)->handed_over);
+    for (int i = 1; i < 3; i++)
+        assert_false(script_is_open(r->script, fds[i]));
+    rec_free(r);
+}
+
+static void stop_here(struct recorder *r, const struct ior_event *ev)
+{
+    ior_id id;
+    if (ev->type != IOR_EV_ACCEPTED)
+        return;
+    ior_stop(r->cx, 0);
+    assert_int_equal(ior_accept(r->cx, ev, &id), -ESHUTDOWN);
+}
+
+static void refused_while_stopping(void **state)
+{
+    ior_id id;
+    int listener, fds[2];
+    struct recorder *r = one_listener(NULL, &id, &listener);
+    (void)state;
+    r->on_event = stop_here;
+    connect_many(r, listener, 2, fds);
+    rec_settle(r);
+    assert_false(script_is_open(r->script, fds[0]) || script_is_open(r->script, fds[1]));
+    rec_free(r);
+}
+
+/* ---- setting up ---- */
+
+static const struct script_entry *option_set(struct script *s, int level, int name)
+{
+    const struct script_entry *entry;
+    for (unsigned i = 0; (entry = script_entry(s, i)) != NULL; i++)
+        if (entry->call == SCRIPT_SETSOCKOPT && entry->arg == ((int64_t)level << 16 | name))
+            return entry;
+    return NULL;
+}
+
+static void options_reach_the_socket(void **state)
+{
+    struct recorder *r = rec_new();
+    int fd;
+    (void)state;
+    rec_listen(r, "[2001:db8::1]:80",
+               REC_LISTEN(.backlog = 7, .reuse_port = true, .v6_only = true,
+                          .stream = {.struct_size = sizeof(struct ior_stream_options), .keep_alive = true}),
+               &fd);
+    assert_int_equal(script_last(r->script, SCRIPT_LISTEN)->arg, 7);
+    assert_int_equal(option_set(r->script, SOL_SOCKET, SO_REUSEADDR)->value, 1);
+    assert_int_equal(option_set(r->script, SOL_SOCKET, SO_REUSEPORT)->value, 1);
+    assert_int_equal(option_set(r->script, IPPROTO_IPV6, IPV6_V6ONLY)->value, 1);
+    assert_int_equal(option_set(r->script, IPPROTO_TCP, TCP_NODELAY)->value, 1);
+    assert_int_equal(option_set(r->script, SOL_SOCKET, SO_KEEPALIVE)->value, 1);
+    script_forget(r->script);
+    rec_listen(r, "[2001:db8::1]:81",
+               REC_LISTEN(.stream = {.struct_size = sizeof(struct ior_stream_options), .nagle = true}), &fd);
+    assert_int_equal(script_last(r->script, SCRIPT_LISTEN)->arg, 511);
+    assert_int_equal(option_set(r->script, IPPROTO_IPV6, IPV6_V6ONLY)->value, 0);
+    assert_null(option_set(r->script, SOL_SOCKET, SO_REUSEPORT));
+    assert_null(option_set(r->script, IPPROTO_TCP, TCP_NODELAY));
+    assert_null(option_set(r->script, SOL_SOCKET, SO_KEEPALIVE));
+    rec_free(r);
+}
+
+static void a_failing_call_leaves_nothing(void **state)
+{
+    static const enum script_call calls[] = {SCRIPT_SOCKET, SCRIPT_BIND, SCRIPT_LISTEN, SCRIPT_WATCH};
+    struct recorder *r = rec_new();
+    struct ior_addr addr;
+    ior_id id = 4711;
+    (void)state;
+    assert_int_equal(ior_addr_parse(&addr, "192.0.2.1:80"), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        script_fail_next(r->script, calls[i], EACCES);
+        assert_int_equal(ior_listen(r->cx, &addr, NULL, &id), -EACCES);
+        assert_int_equal(id, 4711);
+        assert_int_equal(script_open_fds(r->script), 0);
+        assert_int_equal(ior_count(r->cx), 0);
+    }
+    rec_settle(r);
+    rec_expect(r, "");
+    rec_free(r);
+}
+
+static void r81_permissions_before_anyone_can_connect(void **state)
+{
+    struct recorder *r = rec_new();
+    const struct script_entry *entry;
+    int fd, chmod_at = -1, bind_at = -1, listen_at = -1;
+    (void)state;
+    ior_id id = rec_listen(r, "unix:/run/x", REC_LISTEN(.unix_mode = 0600), &fd);
+    for (unsigned i = 0; (entry = script_entry(r->script, i)) != NULL; i++) {
+        chmod_at = entry->call == SCRIPT_PATH_CHMOD ? (int)i : chmod_at;
+        bind_at = entry->call == SCRIPT_BIND ? (int)i : bind_at;
+        listen_at = entry->call == SCRIPT_LISTEN ? (int)i : listen_at;
+    }
+    assert_true(bind_at >= 0 && bind_at < chmod_at && chmod_at < listen_at);
+    assert_int_equal(script_path_mode(r->script, "/run/x"), 0600);
+    rec_settle(r);
+    assert_true(script_path_exists(r->script, "/run/x"));
+    assert_int_equal(rec_unregister(r, id), 0);
+    rec_settle(r);
+    assert_false(script_path_exists(r->script, "/run/x")); /* removed with the listener */
+    rec_free(r);
+}
+
+static int listen_on(struct recorder *r, const char *text, const struct ior_listen_options *opts)
+{
+    struct ior_addr addr;
+    ior_id id = 4711;
+    assert_int_equal(ior_addr_parse(&addr, text), 0);
+    int err = ior_listen(r->cx, &addr, opts, &id);
+    if (err < 0)
+        assert_int_equal(id, 4711);
+    else
+        rec_of(r, id);
+    return err;
+}
+
+static void stale_paths_are_replaced(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    script_path(r->script, "/run/stale", true, false);
+    script_path(r->script, "/run/alive", true, true);
+    script_path(r->script, "/run/file", false, false);
+    assert_int_equal(listen_on(r, "unix:/run/stale", NULL), 0);
+    assert_int_equal(listen_on(r, "unix:/run/alive", NULL), -EADDRINUSE);
+    assert_int_equal(listen_on(r, "unix:/run/file", NULL), -EADDRINUSE);
+    assert_true(script_path_exists(r->script, "/run/alive") && script_path_exists(r->script, "/run/file"));
+    assert_int_equal(script_open_fds(r->script), 1);
+    rec_free(r);
+}
+
+static void a_path_that_was_replaced_is_left_alone(void **state)
+{
+    struct recorder *r = rec_new();
+    int fd;
+    (void)state;
+    ior_id id = rec_listen(r, "unix:/run/x", NULL, &fd);
+    script_path_replace(r->script, "/run/x");
+    assert_int_equal(rec_unregister(r, id), 0);
+    rec_settle(r);
+    assert_true(script_path_exists(r->script, "/run/x"));
+    rec_free(r);
+}
+
+static void a_failing_unix_listener_leaves_no_path(void **state)
+{
+    static const enum script_call calls[] = {SCRIPT_PATH_CHMOD, SCRIPT_LISTEN, SCRIPT_WATCH};
+    struct recorder *r = rec_new();
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        script_fail_next(r->script, calls[i], EIO);
+        assert_int_equal(listen_on(r, "unix:/run/x", REC_LISTEN(.unix_mode = 0600)), -EIO);
+        assert_false(script_path_exists(r->script, "/run/x"));
+        assert_int_equal(script_open_fds(r->script), 0);
+    }
+    rec_free(r);
+}
+
+static void abstract_names_have_no_file(void **state)
+{
+    struct recorder *r = rec_new();
+    int fd;
+    (void)state;
+    ior_id id = rec_listen(r, "unix:@name", NULL, &fd);
+    script_accept_from(r->script, fd, "unix:@peer");
+    rec_settle(r);
+    rec_expect(r, "registered 1\naccepted 1 unix:@peer\nregistered 2\nopen 2\n");
+    assert_int_equal(rec_unregister(r, id), 0);
+    rec_settle(r);
+    assert_int_equal(script_count(r->script, SCRIPT_PATH_UNLINK), 0);
+    assert_int_equal(script_count(r->script, SCRIPT_PATH_CHMOD), 0);
+    rec_free(r);
+}
+
+static void bad_arguments(void **state)
+{
+    struct recorder *r = rec_new();
+    struct ior_addr addr, none = {.len = 0}, odd = {.len = 16};
+    ior_id id = 4711;
+    (void)state;
+    odd.raw[0] = 0x77; /* no family we know */
+    assert_int_equal(ior_addr_parse(&addr, "192.0.2.1:80"), 0);
+    assert_int_equal(ior_listen(NULL, &addr, NULL, &id), -EINVAL);
+    assert_int_equal(ior_listen(r->cx, NULL, NULL, &id), -EINVAL);
+    assert_int_equal(ior_listen(r->cx, &addr, NULL, NULL), -EINVAL);
+    assert_int_equal(ior_listen(r->cx, &none, NULL, &id), -EINVAL);
+    assert_true(ior_listen(r->cx, &odd, NULL, &id) < 0);
+    assert_int_equal(ior_listen(r->cx, &addr, REC_LISTEN(.backlog = -1), &id), -EINVAL);
+    assert_int_equal(ior_listen(r->cx, &addr, REC_LISTEN(.unix_mode = 010000), &id), -EINVAL);
+    assert_int_equal(ior_listen(r->cx, &addr, &(struct ior_listen_options){.struct_size = 1}, &id), -EINVAL);
+    assert_int_equal(ior_listen(r->cx, &addr,
+                                REC_LISTEN(.stream = {.struct_size = sizeof(struct ior_stream_options),
+                                                      .high_bytes = 1, .low_bytes = 2}),
+                                &id),
+                     -EINVAL);
+    assert_int_equal(id, 4711);
+    assert_int_equal(script_open_fds(r->script), 0);
+    rec_free(r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(accepted_with_the_listeners_options),
+        cmocka_unit_test(sent_to_before_it_is_told_open),
+        cmocka_unit_test(nobody_takes_it),
+        cmocka_unit_test(only_inside_the_event),
+        cmocka_unit_test(r24_a_storm_does_not_starve_the_others),
+        cmocka_unit_test(r23_aborted_connections_are_passed_over),
+        cmocka_unit_test(a_listener_can_break),
+        cmocka_unit_test(r22_out_of_fds),
+        cmocka_unit_test(r22_fds_freed_by_others_are_found),
+        cmocka_unit_test(other_shortages_are_the_same),
+        cmocka_unit_test(out_of_slots),
+        cmocka_unit_test(starving_and_ended),
+        cmocka_unit_test(starving_and_paused),
+        cmocka_unit_test(r25_paused_in_its_own_callback),
+        cmocka_unit_test(r25_ended_in_its_own_callback),
+        cmocka_unit_test(refused_while_stopping),
+        cmocka_unit_test(options_reach_the_socket),
+        cmocka_unit_test(a_failing_call_leaves_nothing),
+        cmocka_unit_test(r81_permissions_before_anyone_can_connect),
+        cmocka_unit_test(stale_paths_are_replaced),
+        cmocka_unit_test(a_path_that_was_replaced_is_left_alone),
+        cmocka_unit_test(a_failing_unix_listener_leaves_no_path),
+        cmocka_unit_test(abstract_names_have_no_file),
+        cmocka_unit_test(bad_arguments),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -243,8 +244,20 @@ size_t net_fd_count(void)
     return count_entries("/proc/self/fd") - 1; /* the folder's own fd */
 }
 
+static void *do_nothing(void *arg)
+{
+    return arg;
+}
+
 size_t net_thread_count(void)
 {
+    static bool counted;
+    pthread_t first;
+    if (!counted) { /* a sanitizer starts a thread of its own beside the first one: let that happen now */
+        assert_int_equal(pthread_create(&first, NULL, do_nothing, NULL), 0);
+        pthread_join(first, NULL);
+        counted = true;
+    }
     return count_entries("/proc/self/task");
 }
 

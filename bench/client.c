@@ -23,6 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define CONNECT_GROUP 100
+
 struct options {
     struct sockaddr_in addr;
     long active, idle, depth, size, rounds, warm;
@@ -120,17 +122,21 @@ static void one_round(const struct options *options, size_t len, long round)
         hear(fds[i], len);
 }
 
-/* Connects all, the active ones first, and sees that each is served. */
+/* Connects all, the active ones first, and sees that each is served; in groups that fit into a listener's backlog. */
 static void connect_all(const struct options *options)
 {
-    long total = options->active + options->idle;
+    long total = options->active + options->idle, i, end;
     fds = calloc((size_t)total, sizeof *fds);
     if (!fds)
         die("calloc");
-    for (long i = 0; i < total; i++) {
-        fds[i] = connect_one(options);
-        say(fds[i], (size_t)options->size);
-        hear(fds[i], (size_t)options->size);
+    for (long begin = 0; begin < total; begin = end) {
+        end = begin + CONNECT_GROUP < total ? begin + CONNECT_GROUP : total;
+        for (i = begin; i < end; i++) {
+            fds[i] = connect_one(options);
+            say(fds[i], (size_t)options->size);
+        }
+        for (i = begin; i < end; i++)
+            hear(fds[i], (size_t)options->size);
     }
 }
 

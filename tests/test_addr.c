@@ -20,17 +20,37 @@
 #define PATH_OFFSET offsetof(struct sockaddr_un, sun_path)
 #define TEXT_MAX IOR_ADDR_TEXT_MAX
 
-static const char path_107[] = "unix:/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-                               "aaaaaaaaaaaaaaaaaaaaaaaa";
+static const char path_107[] =
+    "unix:/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    "aaaaaaaaaaaaaaaaaaaaaaaa";
 
 static void what_is_read_is_written_the_same(void **state)
 {
     static const char *const texts[] = {
-        "127.0.0.1:80", "0.0.0.0:0", "255.255.255.255:65535", "10.1.2.3:1", "[::1]:80", "[::]:0",
-        "[2001:db8::ff00:42:8329]:65535", "[fe80::1%1]:80", "[fe80::1%4294967295]:7", "[::ffff:1.2.3.4]:9",
-        "unix:/run/x.sock", "unix:relative", "unix:with space and: colon", "unix:@name", "unix:@", "unix:@@",
-        "unix:/a\\x0ab", "unix:/\\xc3\\xa9", "unix:@a\\x00b", "unix:@\\x00", "unix:\\x40file", "unix:/back\\x5cslash",
-        "unix:/\\x7f\\xff\\x01", path_107,
+        "127.0.0.1:80",
+        "0.0.0.0:0",
+        "255.255.255.255:65535",
+        "10.1.2.3:1",
+        "[::1]:80",
+        "[::]:0",
+        "[2001:db8::ff00:42:8329]:65535",
+        "[fe80::1%1]:80",
+        "[fe80::1%4294967295]:7",
+        "[::ffff:1.2.3.4]:9",
+        "unix:/run/x.sock",
+        "unix:relative",
+        "unix:with space and: colon",
+        "unix:@name",
+        "unix:@",
+        "unix:@@",
+        "unix:/a\\x0ab",
+        "unix:/\\xc3\\xa9",
+        "unix:@a\\x00b",
+        "unix:@\\x00",
+        "unix:\\x40file",
+        "unix:/back\\x5cslash",
+        "unix:/\\x7f\\xff\\x01",
+        path_107,
     };
 
     (void)state;
@@ -50,15 +70,9 @@ static void what_is_read_is_written_the_same(void **state)
 static void other_spellings_are_read_too(void **state)
 {
     static const char *const pairs[][2] = {
-        {"127.0.0.1:0080", "127.0.0.1:80"},
-        {"[0:0:0:0:0:0:0:1]:5", "[::1]:5"},
-        {"[FE80::A%3]:5", "[fe80::a%3]:5"},
-        {"[::1%0]:5", "[::1]:5"},
-        {"unix:/\\x61\\x62", "unix:/ab"},
-        {"unix:/a\\b", "unix:/a\\x5cb"},
-        {"unix:/a\\x", "unix:/a\\x5cx"},
-        {"unix:/a\\x4", "unix:/a\\x5cx4"},
-        {"unix:/\\xC3", "unix:/\\xc3"},
+        {"127.0.0.1:0080", "127.0.0.1:80"}, {"[0:0:0:0:0:0:0:1]:5", "[::1]:5"}, {"[FE80::A%3]:5", "[fe80::a%3]:5"},
+        {"[::1%0]:5", "[::1]:5"},           {"unix:/\\x61\\x62", "unix:/ab"},   {"unix:/a\\b", "unix:/a\\x5cb"},
+        {"unix:/a\\x", "unix:/a\\x5cx"},    {"unix:/a\\x4", "unix:/a\\x5cx4"},  {"unix:/\\xC3", "unix:/\\xc3"},
     };
 
     (void)state;
@@ -75,12 +89,48 @@ static void other_spellings_are_read_too(void **state)
 static void what_is_no_address_is_refused(void **state)
 {
     static const char *const texts[] = {
-        "", ":", ":80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:99999999999999999999",
-        "127.0.0.1:-1", "127.0.0.1:+1", "127.0.0.1: 80", "127.0.0.1:80 ", "127.0.0.1:0x50", "127.0.0.1:80:80",
-        " 127.0.0.1:80", "127.0.0:80", "127.0.0.1.1:80", "127.0.0.256:80", "127.0.0.01:80", "1:80", "0x7f.1:80",
-        "localhost:80", "example.org:80", "127.0.0.1%lo:80", "::1:80", "[::1]", "[::1]80", "[::1]:", "[::1", "[]:80",
-        "[::1]x:80", "[:::1]:80", "[12345::]:80", "[127.0.0.1]:80", "[::1%]:80", "[::1%%1]x", "[[::1]]:80", "unix:",
-        "unix:/a\\x00b", "unix:\\x00", "Unix:/x", "unix", "tcp:127.0.0.1:80",
+        "",
+        ":",
+        ":80",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:65536",
+        "127.0.0.1:99999999999999999999",
+        "127.0.0.1:-1",
+        "127.0.0.1:+1",
+        "127.0.0.1: 80",
+        "127.0.0.1:80 ",
+        "127.0.0.1:0x50",
+        "127.0.0.1:80:80",
+        " 127.0.0.1:80",
+        "127.0.0:80",
+        "127.0.0.1.1:80",
+        "127.0.0.256:80",
+        "127.0.0.01:80",
+        "1:80",
+        "0x7f.1:80",
+        "localhost:80",
+        "example.org:80",
+        "127.0.0.1%lo:80",
+        "::1:80",
+        "[::1]",
+        "[::1]80",
+        "[::1]:",
+        "[::1",
+        "[]:80",
+        "[::1]x:80",
+        "[:::1]:80",
+        "[12345::]:80",
+        "[127.0.0.1]:80",
+        "[::1%]:80",
+        "[::1%%1]x",
+        "[[::1]]:80",
+        "unix:",
+        "unix:/a\\x00b",
+        "unix:\\x00",
+        "Unix:/x",
+        "unix",
+        "tcp:127.0.0.1:80",
     };
     struct ior_addr addr, before;
 
@@ -233,9 +283,9 @@ static void ports_are_in_the_order_of_the_host(void **state)
 static void different_endpoints_are_not_equal(void **state)
 {
     static const char *const texts[] = {
-        "127.0.0.1:80", "127.0.0.1:81", "127.0.0.2:80", "[::1]:80", "[::1]:81", "[::2]:80", "[::ffff:127.0.0.1]:80",
-        "[fe80::1%1]:80", "[fe80::1%2]:80", "[fe80::1]:80", "unix:/a", "unix:/b", "unix:/ab", "unix:@a", "unix:@b",
-        "unix:@ab", "unix:@a\\x00", "unix:a",
+        "127.0.0.1:80",   "127.0.0.1:81",   "127.0.0.2:80", "[::1]:80", "[::1]:81", "[::2]:80", "[::ffff:127.0.0.1]:80",
+        "[fe80::1%1]:80", "[fe80::1%2]:80", "[fe80::1]:80", "unix:/a",  "unix:/b",  "unix:/ab", "unix:@a",
+        "unix:@b",        "unix:@ab",       "unix:@a\\x00", "unix:a",
     };
 
     (void)state;

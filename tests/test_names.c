@@ -81,11 +81,11 @@ static void unknown_errors_are_said_to_be_unknown(void **state)
 /* Every error that the headers promise somewhere. */
 static void the_errors_of_the_interface_are_all_known(void **state)
 {
-    const int errors[] = {EINVAL,  EPERM,        ENOENT,      EACCES,       EALREADY,   EOPNOTSUPP,  ENOMEM,
-                          ENOSPC,  ESHUTDOWN,    EADDRINUSE,  EMFILE,       ENFILE,     EEXIST,      EBADF,
-                          EBUSY,   EPROTOTYPE,   ENOTCONN,    EMSGSIZE,     ENOBUFS,    EPIPE,       EOVERFLOW,
-                          EIO,     ENAMETOOLONG, ENODEV,      EAFNOSUPPORT, ENOSYS,     ENOTSUP,     EDEADLK,
-                          EAGAIN,  ECANCELED,    ETIMEDOUT,   ECONNREFUSED, ECONNRESET, ECONNABORTED, EINTR};
+    const int errors[] = {EINVAL, EPERM,        ENOENT,     EACCES,       EALREADY,   EOPNOTSUPP,   ENOMEM,
+                          ENOSPC, ESHUTDOWN,    EADDRINUSE, EMFILE,       ENFILE,     EEXIST,       EBADF,
+                          EBUSY,  EPROTOTYPE,   ENOTCONN,   EMSGSIZE,     ENOBUFS,    EPIPE,        EOVERFLOW,
+                          EIO,    ENAMETOOLONG, ENODEV,     EAFNOSUPPORT, ENOSYS,     ENOTSUP,      EDEADLK,
+                          EAGAIN, ECANCELED,    ETIMEDOUT,  ECONNREFUSED, ECONNRESET, ECONNABORTED, EINTR};
 
     (void)state;
     for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
@@ -97,8 +97,8 @@ static void the_errors_of_the_interface_are_all_known(void **state)
 
 static void events_and_causes_have_names(void **state)
 {
-    static const char *const events[] = {"unknown", "accepted", "open", "data", "eof", "drained", "ready",
-                                         "deadline", "custom", "end", "unknown"};
+    static const char *const events[] = {"unknown", "accepted", "open",   "data", "eof",    "drained",
+                                         "ready",   "deadline", "custom", "end",  "unknown"};
     static const char *const whys[] = {"unknown", "asked", "eof", "error", "timeout", "shutdown", "unknown"};
 
     (void)state;

@@ -94,7 +94,7 @@ static void a_wake_never_raises_sigpipe(void **state)
     close(waker.write_fd);
 }
 
-#define BOTH(test)                                                  \
+#define BOTH(test)                                                     \
     cmocka_unit_test_prestate(test, (void *)(uintptr_t)&with_eventfd), \
         cmocka_unit_test_prestate(test, (void *)(uintptr_t)&with_pair)
 

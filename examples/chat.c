@@ -3,15 +3,15 @@
  * chat: rooms for people with netcat. Lines starting with "/" are commands, all others are said in the room.
  *
  * What it shows:
- *  - State for each connection that the loop allocates and frees with it (user_size), so there is nothing to clean up but
- *    the links between connections.
+ *  - State for each connection that the loop allocates and frees with it (user_size), so there is nothing to clean up
+ *    but the links between connections.
  *  - Partial lines: what is no whole line yet is given back with ior_unread and comes again in front of the next bytes.
  *  - One message for many: a shared buffer, of which each queue holds a reference instead of a copy.
  *  - Slow readers: when a queue is full (-ENOBUFS), messages to this one are dropped and counted; when it has drained,
  *    it is told how many. Nobody else waits, and memory stays bounded.
  *
- * Everybody is in exactly one room from OPEN to /quit or END; a room is there as long as somebody is in it. Rooms are a plain
- * list, and a nickname is looked for in all of them: good for some thousand people.
+ * Everybody is in exactly one room from OPEN to /quit or END; a room is there as long as somebody is in it. Rooms are a
+ * plain list, and a nickname is looked for in all of them: good for some thousand people.
  *
  * Try it:  build/release/examples/chat     and, in other terminals,     nc 127.0.0.1 7001
  */
@@ -26,6 +26,7 @@
 #define NAME_MAX_BYTES 24
 #define TEXT_MAX_BYTES 4096
 #define READ_BYTES 65536
+#define CAP_BYTES ((size_t)1024 * 1024)
 #define QUIT_DRAIN_NS (5 * IOR_NS_PER_SEC)
 
 struct room {
@@ -220,48 +221,53 @@ static void do_join(struct chat *chat, struct member *member, const char *name)
         tell(chat, member, "* the server is out of memory\n");
 }
 
-/* Adds to a text as long as it is well below its end; false: no room left. */
-static bool add(char *text, size_t size, size_t *len, const char *piece)
+/* A list of words that is cut where the text is full. */
+struct list {
+    size_t len;
+    char text[TEXT_MAX_BYTES];
+};
+
+/* Adds to a list; false: it is full, and says so. The last bytes are kept free for that. */
+static bool list_add(struct list *list, const char *piece)
 {
-    size_t piece_len = strlen(piece);
-    if (*len + piece_len + 16 > size)
-        return false;
-    memcpy(text + *len, piece, piece_len + 1);
-    *len += piece_len;
-    return true;
+    size_t room = sizeof(list->text) - list->len;
+    bool fits = strlen(piece) + 16 < room;
+    list->len += (size_t)snprintf(list->text + list->len, room, "%s", fits ? piece : " ...");
+    return fits;
+}
+
+static void list_tell(struct chat *chat, struct member *member, struct list *list)
+{
+    snprintf(list->text + list->len, sizeof(list->text) - list->len, "\n");
+    tell(chat, member, list->text);
 }
 
 static void do_who(struct chat *chat, struct member *member)
 {
-    char text[TEXT_MAX_BYTES];
-    char piece[NAME_MAX_BYTES + 2];
+    struct list list = {0};
+    char piece[NAME_MAX_BYTES + 64];
     const struct room *room = member->room;
-    size_t len = (size_t)snprintf(text, sizeof(text), "* %zu in %s:", room->count, room->name);
+    snprintf(piece, sizeof(piece), "* %zu in %s:", room->count, room->name);
+    list_add(&list, piece);
     for (const struct member *other = room->members; other; other = other->next) {
         snprintf(piece, sizeof(piece), " %s", other->nick);
-        if (!add(text, sizeof(text), &len, piece)) {
-            strcpy(text + len, " ...");
+        if (!list_add(&list, piece))
             break;
-        }
     }
-    strcat(text, "\n");
-    tell(chat, member, text);
+    list_tell(chat, member, &list);
 }
 
 static void do_rooms(struct chat *chat, struct member *member)
 {
-    char text[TEXT_MAX_BYTES] = "* rooms:";
-    char piece[NAME_MAX_BYTES + 32];
-    size_t len = strlen(text);
+    struct list list = {0};
+    char piece[NAME_MAX_BYTES + 64];
+    list_add(&list, "* rooms:");
     for (const struct room *room = chat->rooms; room; room = room->next) {
         snprintf(piece, sizeof(piece), " %s (%zu)", room->name, room->count);
-        if (!add(text, sizeof(text), &len, piece)) {
-            strcpy(text + len, " ...");
+        if (!list_add(&list, piece))
             break;
-        }
     }
-    strcat(text, "\n");
-    tell(chat, member, text);
+    list_tell(chat, member, &list);
 }
 
 static void do_help(struct chat *chat, struct member *member)
@@ -425,11 +431,15 @@ int main(int argc, char **argv)
         return program_fail(&program, "cannot make a runtime", err);
     chat.cx = ior_runtime_context(rt);
 
-    /* The most that is given back: the start of a line, and one read that came behind it. */
+    /*
+     * The most that is given back: the start of a line, and one read that came behind it. The cap is what a reader may
+     * be behind; it has room for some thousand lines that somebody pastes at once.
+     */
     struct ior_listen_options opts = {.struct_size = sizeof(opts)};
     opts.stream.struct_size = sizeof(opts.stream);
     opts.stream.user_size = sizeof(struct member);
     opts.stream.unread_max_bytes = READ_BYTES + LINE_MAX_BYTES;
+    opts.stream.cap_bytes = CAP_BYTES;
 
     int status = PROGRAM_EXIT_FAILURE;
     if (program_listen(&program, chat.cx, &opts, NULL) == 0)

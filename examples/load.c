@@ -2,16 +2,17 @@
 /*
  * load: many clients of an echo server in one loop. Every byte that comes back is compared with what was sent.
  *
- * Each connection sends its own endless random stream, as messages of --size bytes, --depth of them under way at once; when
- * one has come back, the next is sent. So a byte that is lost, doubled, changed, or echoed to somebody else is seen.
+ * Each connection sends its own endless random stream, as messages of --size bytes, --depth of them under way at once;
+ * when one has come back, the next is sent. So a byte that is lost, doubled, changed, or echoed to somebody else is
+ * seen.
  *
  * A run has four phases: RAMP, connecting (a bounded number at once, since servers have a bounded backlog; what is
- * connected sends already), RUN, for --seconds, in which latencies count; DRAIN, in which nothing new is sent and what is
- * under way comes back; DONE. What has not come back by then is lost.
+ * connected sends already), RUN, for --seconds, in which latencies count; DRAIN, in which nothing new is sent and what
+ * is under way comes back; DONE. What has not come back by then is lost.
  *
  * The exit status is 0 only if every connection was made and every byte came back.
  *
- * Try it:  build/release/examples/echo     and     build/release/examples/load --connections 1000 --seconds 5 --progress
+ * Try it:  build/release/examples/echo     and     build/release/examples/load --connections 1000 --progress
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -418,7 +419,7 @@ int main(int argc, char **argv)
         {"--connections", "N", "how many connections", PROGRAM_NUMBER, &o->connections, 1, 16000000},
         {"--active", "N", "how many of them send; the others are idle", PROGRAM_NUMBER, &o->active, 0, UINT32_MAX},
         {"--depth", "D", "messages under way on each", PROGRAM_NUMBER, &o->depth, 1, 4096},
-        {"--size", "BYTES", "of a message", PROGRAM_NUMBER, &o->size, 1, 1024 * 1024},
+        {"--size", "BYTES", "of a message", PROGRAM_NUMBER, &o->size, 1, 1048576},
         {"--seconds", "S", "how long, once all are connected", PROGRAM_NUMBER, &o->seconds, 0, 86400},
         {"--pause", "MS", "on average, between an echo and the next message", PROGRAM_NUMBER, &o->pause_ms, 0, 3600000},
         {"--progress", NULL, "a line each second, on stderr", PROGRAM_FLAG, &o->progress, 0, 0},

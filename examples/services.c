@@ -5,19 +5,20 @@
  *     clients  <-- TCP lines -->  gateway  -- command -->  store
  *                                         <-- reply ---
  *
- * The gateway reads lines ("put K V", "get K", "del K") and sends each as a command to the store, which owns the map. The
- * store answers with ior_reply, and the reply comes back to the gateway as the same command. There is not one lock.
+ * The gateway reads lines ("put K V", "get K", "del K") and sends each as a command to the store, which owns the map.
+ * The store answers with ior_reply, and the reply comes back to the gateway as the same command. There is not one lock.
  *
  * What it shows:
- *  - A command carries the id of the connection, never a pointer. Where the client has gone meanwhile, the id is stale: the
- *    send answers -ENOENT, and that is all.
- *  - Order: commands from one sender arrive in order, the store replies in order, so each client gets its answers in the
- *    order of its lines. A line that is no command goes the same way, lest its answer overtake others.
+ *  - A command carries the id of the connection, never a pointer. Where the client has gone meanwhile, the id is stale:
+ *    the send answers -ENOENT, and that is all.
+ *  - Order: commands from one sender arrive in order, the store replies in order, so each client gets its answers in
+ *    the order of its lines. A line that is no command goes the same way, lest its answer overtake others.
  *  - Ownership: a request is made by the gateway, travels, comes back, and is freed by the gateway; `drop` frees those
  *    that can't be delivered at the end. Nobody else ever frees one.
  *  - Bounds: a client has at most PENDING_MAX requests under way; then it is paused until half of them are answered.
- *  - Shutdown, in this order: the gateway stops listening and reading; when every request that was read has been answered
- *    (or after some seconds), it stops and flushes; then the store, to which nobody talks any more; then all is freed.
+ *  - Shutdown, in this order: the gateway stops listening and reading; when every request that was read has been
+ *    answered (or after some seconds), it stops and flushes; then the store, to which nobody talks any more; then all
+ *    is freed.
  *
  * Try it:  build/release/examples/services     and     nc 127.0.0.1 7002
  */
@@ -259,8 +260,8 @@ static void gateway_on_reply(struct gateway *gateway, struct ior_context *cx, st
     if (client) {
         client->pending--;
         /*
-         * PENDING_MAX answers and what is queued below the high-water mark fit the cap; above the mark no further line is
-         * read. So a refusal means that the peer is gone, or that memory ran out.
+         * PENDING_MAX answers and what is queued below the high-water mark fit the cap; above the mark no further line
+         * is read. So a refusal means that the peer is gone, or that memory ran out.
          */
         if (ior_send(cx, request->client, request->text, request->len) < 0)
             ior_abort(cx, request->client);

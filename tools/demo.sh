@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# The demo: one echo server, whose only thread holds 10,000 connections; every byte that comes back is verified by a load
-# program in another process. Ends with a report, and with status 0 only if nothing was lost.
+# The demo: one echo server, whose only thread holds 10,000 connections; every byte that comes back is verified by a
+# load program in another process. Ends with a report, and with status 0 only if nothing was lost.
 #
 # --help tells the options and the environment variables.
 set -u
@@ -31,7 +31,7 @@ One echo server, whose only thread holds many connections, and a load program th
 
   --connections N   how many (default $wanted, or what the limit of open files allows)
   --seconds S       how long, once all are connected (default $seconds)
-  --pause MS        how long a connection rests between an echo and its next message (default $pause); 0: as fast as it can
+  --pause MS        how long a connection rests between an echo and its next message (default $pause)
   --help            this text
 
   IOR_BIN           where the programs echo and load are (default: build/release/examples of this source tree)
@@ -163,11 +163,11 @@ say "latency         $(awk -v p50="$(report_field p50_us)" -v p99="$(report_fiel
     'BEGIN { printf "p50 %.2f ms, p99 %.2f ms", p50 / 1000, p99 / 1000 }')"
 if [ -n "$ticks_before" ] && [ -n "$ticks_after" ] && [ "${messages:-0}" -gt 0 ]; then
     say "server CPU      $(awk -v t=$((ticks_after - ticks_before)) -v hz="$(getconf CLK_TCK)" -v m="$messages" \
-        'BEGIN { printf "%.1f us for a message (%.1f s in all, the kernel and connecting included)", t * 1e6 / hz / m, t / hz }')"
+        'BEGIN { printf "%.1f us for a message (%.1f s in all, with the kernel)", t * 1e6 / hz / m, t / hz }')"
 fi
 if [ -n "$rss_before" ] && [ -n "$rss_peak" ] && [ "${held:-0}" -gt 0 ]; then
     say "server memory   $(awk -v k=$((rss_peak - rss_before)) -v c="$held" \
-        'BEGIN { printf "%d bytes for a connection at the most (in user space; the buffers of the kernel come on top)", k * 1024 / c }')"
+        'BEGIN { printf "%d bytes for a connection (user memory at its peak; the kernel has its own)", k * 1024 / c }')"
 fi
 
 # --- The server ends in order when it is told to.

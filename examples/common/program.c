@@ -88,7 +88,9 @@ static void set_engine(struct program *program, const char *source, const char *
     program->engine = value;
 }
 
-/* The value of the option `name` in argv[*i]: after "=" or in the next argument, which is consumed. NULL: another one. */
+/*
+ * The value of the option `name` in argv[*i]: after "=" or in the next argument, which is consumed. NULL: another one.
+ */
 static const char *option_value(const struct program *program, const char *name, int argc, char **argv, int *i)
 {
     size_t len = strlen(name);

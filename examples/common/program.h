@@ -64,8 +64,8 @@ void program_announce(const struct program *program);
 void program_stop_on_signal(const struct program *program, struct ior_controller *ctl);
 
 /*
- * For a main thread whose loops are in other threads: the first of these is called before any thread is made, the second
- * waits for SIGINT or SIGTERM. Then program_stop_on_signal says what the next signal does.
+ * For a main thread whose loops are in other threads: the first of these is called before any thread is made, the
+ * second waits for SIGINT or SIGTERM. Then program_stop_on_signal says what the next signal does.
  */
 void program_block_signals(void);
 void program_wait_for_signal(void);

@@ -80,7 +80,10 @@ static void cmd_echo(struct call *call)
     reply_bulk(call->reply, call->args[1].bytes, call->args[1].len);
 }
 
-/* A time to live for SET and EXPIRE, in milliseconds; false: the error has been told. `unit_ms` is what it is counted in. */
+/*
+ * A time to live for SET and EXPIRE, in milliseconds; false: the error has been told. `unit_ms` is what it is counted
+ * in.
+ */
 static bool parse_ttl(struct call *call, const struct resp_arg *arg, int64_t unit_ms, int64_t *ret_ms)
 {
     int64_t number;
@@ -409,6 +412,12 @@ void commands_serve(struct kv *kv, struct client *client)
         .args = kv->request.args,
     };
     kv->requests++;
+    /* A web page could make its visitor's browser post commands to this port: an HTTP request ends here. */
+    if (arg_is(&call.args[0], "post") || arg_is(&call.args[0], "host:")) {
+        reply_error(&kv->reply, "ERR this is no web server");
+        client->closing = true;
+        return;
+    }
     for (size_t i = 0; i < COMMANDS && !call.command; i++) {
         if (arg_is(&call.args[0], commands[i].name))
             call.command = &commands[i];

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The keys. Each key that is to expire has a timer of the runtime: it is gone on time, with nothing to scan. A timer may
- * be late (a turn serves a bounded number of them), so each look-up checks the time as well: nobody sees an expired key.
+ * The keys. Each key that is to expire has a timer of the runtime: it is gone on time, with nothing to scan. A timer
+ * may be late (a turn serves a bounded number of them), so each look-up checks the time as well: nobody sees an expired
+ * key.
  *
  * Invariant: entry->timer is 0 or the id of an armed timer whose `user` is this entry.
  */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The parts of the key-value server and what they share: one struct kv for the service, one struct client for each connection. */
+/*
+ * The parts of the key-value server and what they share: one struct kv for the service, one struct client for each
+ * connection.
+ */
 #ifndef KV_KV_H
 #define KV_KV_H
 
@@ -9,8 +12,8 @@
 #include "table.h"
 
 /*
- * The marks of a connection. What does not fit READ_BYTES is given back, so up to a whole request and what one read brought
- * behind it. A reply is only made below the high-water mark and is at most KV_REPLY_MAX_BYTES long, so it fits.
+ * The marks of a connection. What does not fit READ_BYTES is given back, so up to a whole request and what one read
+ * brought behind it. A reply is only made below the high-water mark and is at most KV_REPLY_MAX_BYTES long, so it fits.
  */
 #define KV_READ_BYTES ((size_t)64 * 1024)
 #define KV_UNREAD_MAX_BYTES (RESP_REQUEST_MAX_BYTES + KV_READ_BYTES)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Channels. A subscription is a link between a client and a channel, and is in a list of both. A channel is there as long
- * as somebody listens to it.
+ * Channels. A subscription is a link between a client and a channel, and is in a list of both. A channel is there as
+ * long as somebody listens to it.
  *
- * A message is made once, as a shared buffer, and every subscriber's queue holds a reference. A subscriber whose queue is
- * full is disconnected, as Redis does: messages to it would be lost, and it could not know. Its subscriptions go when
- * its END comes, so that the list is never changed while it is walked.
+ * A message is made once, as a shared buffer, and every subscriber's queue holds a reference. A subscriber whose queue
+ * is full is disconnected, as Redis does: messages to it would be lost, and it could not know. Its subscriptions go
+ * when its END comes, so that the list is never changed while it is walked.
  */
 #include "kv.h"
 

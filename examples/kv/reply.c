@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Replies. All of them go through reply_raw, which is where the limit is kept: once a reply has failed, nothing is added
- * to it, and the caller sends an error in its place.
+ * Replies. All of them go through reply_raw, which is where the limit is kept: once a reply has failed, nothing is
+ * added to it, and the caller sends an error in its place.
  */
 #include "reply.h"
 

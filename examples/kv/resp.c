@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reader of requests. Two forms: an array of bulk strings, "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", which programs send, and
- * a line of words, "GET k\r\n", which people type. Errors have the words that Redis has for them.
+ * The reader of requests. Two forms: an array of bulk strings, "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", which programs send,
+ * and a line of words, "GET k\r\n", which people type. Errors have the words that Redis has for them.
  *
  * Invariants: never more than RESP_MORE for any proper start of a good request; a request that would be longer than
  * RESP_REQUEST_MAX_BYTES is refused as soon as a length says so, so that nobody has to keep more than that.
@@ -40,8 +40,8 @@ static bool parse_number(const char *bytes, size_t len, int64_t *ret)
 }
 
 /*
- * Reads "<type><number>\r\n" at *pos and moves it behind. `invalid` and `endless` are what is wrong where it is no number,
- * or has no end.
+ * Reads "<type><number>\r\n" at *pos and moves it behind. `invalid` and `endless` are what is wrong where it is no
+ * number, or has no end.
  */
 static enum resp_result parse_header(const char *bytes, size_t len, size_t *pos, int64_t *ret,
                                      struct resp_request *request, const char *invalid, const char *endless)

@@ -2,8 +2,8 @@
 /*
  * The hash table: chains, a power-of-two number of slots, SipHash-1-3 of the key.
  *
- * When there are as many nodes as slots, a table of twice the size is made, and from then on each call moves a few slots
- * of the old one. All old slots are empty before the new table is full: every insertion moves two.
+ * When there are as many nodes as slots, a table of twice the size is made, and from then on each call moves a few
+ * slots of the old one. All old slots are empty before the new table is full: every insertion moves two.
  *
  * Invariant: a node is in the old table exactly where its old slot has not been moved yet.
  */

@@ -85,7 +85,7 @@ def test_lines_in_pieces_and_many_at_once():
         for byte in b"byte by byte\n":
             ann.send(bytes([byte]))
         bob.expect("ann: byte by byte")
-        lines = [f"line {i}" for i in range(5000)]
+        lines = [f"line {i}" for i in range(2000)]
         ann.send("\n".join(lines) + "\npartial")
         bob.expect(*[f"ann: {line}" for line in lines])
         ann.send(" no more\n")
@@ -177,6 +177,28 @@ def test_people_who_vanish():
             pass
         ann.close()
         server.gone()
+
+
+def test_long_lists_are_cut():
+    with Server("chat") as server, enter(server, "ann") as ann:
+        others = [server.client() for _ in range(300)]
+        for i, other in enumerate(others):
+            other.send(f"/nick somebody_with_a_name_{i:03}\n/join a_room_{i:03}\n")
+            other.skip_to(f"* somebody_with_a_name_{i:03} joined a_room_{i:03}")
+        ann.send("/rooms\n")
+        while not (line := ann.line()).startswith("* rooms:"):
+            pass
+        assert 3900 < len(line) < 4096 and line.endswith(") ..."), line[-50:]
+        for other in others:
+            other.send("/join all\n")
+        ann.send("/join all\n")
+        ann.skip_to("* ann joined all")
+        ann.send("/who\n")
+        while not (line := ann.line()).endswith(" ..."):
+            pass
+        assert 3900 < len(line) < 4096, len(line)
+        for other in others:
+            other.close()
 
 
 def test_the_end_is_announced():

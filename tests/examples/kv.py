@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The key-value example, by its protocol: commands, pieces, errors, large values, expiry, subscribers, clients that die."""
+"""The key-value example, by its protocol: commands, pieces, errors, large values, expiry, subscribers."""
 
 import os
 import random
@@ -131,6 +131,15 @@ def test_inline_requests():
         c.send("PING\r\n\r\n\n  SET k 'a b'\nget \"k\"\r\n")
         for wanted in ["+PONG", "+OK", b"a b"]:
             c.expect_reply(wanted)
+
+
+def test_a_browser_is_sent_away():
+    with Server("kv") as server, connect(server) as c:
+        c.send("POST / HTTP/1.1\r\nHost: localhost\r\n\r\nSET evil 1\r\n")
+        c.expect_reply("-ERR this is no web server")
+        assert c.rest() == b""
+        with connect(server) as other:
+            other.expect_reply(0, "EXISTS", "evil")
 
 
 def test_malformed_input_closes_only_that_client():

@@ -38,7 +38,8 @@ def test_16_requests_one_write():
             trace = calls()[before:]
         # From the read of the sixteen to the reply to the last.
         reads = [line for line in trace if re.search(r"\b(recv|recvfrom|recvmsg|read|readv)\(", line)]
-        writes = [line for line in trace if re.search(r"\b(send|sendto|sendmsg|write|writev)\(", line) and "PONG" in line]
+        writes = [line for line in trace
+                  if re.search(r"\b(send|sendto|sendmsg|write|writev)\(", line) and "PONG" in line]
         assert any(line.count("PING") == 16 for line in reads), reads
         assert len(writes) == 1, writes
         assert writes[0].endswith("= 112"), writes

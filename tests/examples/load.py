@@ -20,7 +20,8 @@ def load(server_address, *args, check=0):
 def test_a_good_server():
     with Server("echo") as server:
         for args in [("--connections", "1"), ("--connections", "50", "--depth", "16"),
-                     ("--connections", "10", "--size", "100000"), ("--connections", "20", "--size", "7", "--depth", "100"),
+                     ("--connections", "10", "--size", "100000"),
+                     ("--connections", "20", "--size", "7", "--depth", "100"),
                      ("--connections", "100", "--active", "3"), ("--connections", "20", "--pause", "10")]:
             report, errors = load(server.address, "--seconds", "1", *args)
             assert errors == ""
@@ -162,8 +163,8 @@ def test_a_server_that_hangs_up():
 
 def test_a_server_that_is_killed():
     server = Server("echo")
-    process = subprocess.Popen([path_of("load"), "--connect", server.address, "--seconds", "600", "--progress", "--json"],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([path_of("load"), "--connect", server.address, "--seconds", "600", "--progress",
+                                "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert "connections" in process.stderr.readline()
     os.kill(server.pid(), signal.SIGKILL)
     server.process.wait()
@@ -185,8 +186,9 @@ def test_no_server():
 
 def test_a_low_limit_of_files():
     with Server("echo") as server:
-        command = f"ulimit -n 200; exec {path_of('load')} --connect {server.address} --connections 1000 --seconds 0 --json"
-        result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=LIMIT, check=True)
+        command = 'ulimit -n 200; exec "$0" --connect "$1" --connections 1000 --seconds 0 --json'
+        result = subprocess.run(["sh", "-c", command, path_of("load"), server.address], capture_output=True, text=True,
+                                timeout=LIMIT, check=True)
         assert "136 connections only" in result.stderr
         assert json.loads(result.stdout)["connections"] == 136
 

@@ -84,7 +84,7 @@ def test_set_options():
         c.expect_reply("+OK", "SET", "k", "v", "NX")
         c.expect_reply(None, "SET", "k", "w", "nx")
         c.expect_reply("+OK", "SET", "k", "w", "EX", "100", "xx")
-        c.expect_reply(100, "TTL", "k")
+        assert 90 <= c.ask("TTL", "k") <= 100
         c.expect_reply("+OK", "SET", "k", "w")
         c.expect_reply(-1, "TTL", "k")
         for bad in [("EX",), ("EX", "1", "PX", "1"), ("NX", "XX"), ("FOO",)]:
@@ -112,7 +112,7 @@ def test_counters():
             c.expect_reply("-ERR value is not an integer or out of range", "INCR", "n")
         c.expect_reply("+OK", "SET", "n", "5", "EX", "100")
         c.expect_reply(6, "INCR", "n")
-        c.expect_reply(100, "TTL", "n")
+        assert 90 <= c.ask("TTL", "n") <= 100
 
 
 def test_wrong_arity_and_unknown_commands():
@@ -224,7 +224,7 @@ def test_expiry():
         c.expect_reply(0, "EXPIRE", "k", "10")
         c.expect_reply("+OK", "SET", "k", "v")
         c.expect_reply(1, "EXPIRE", "k", "10")
-        c.expect_reply(10, "TTL", "k")
+        assert 5 <= c.ask("TTL", "k") <= 10
         c.expect_reply(1, "EXPIRE", "k", "-1")
         c.expect_reply(0, "EXISTS", "k")
         c.expect_reply("-ERR value is not an integer or out of range", "EXPIRE", "k", "x")
@@ -243,7 +243,7 @@ def test_expiry():
         c.expect_reply("+OK", "SET", "later", "v", "PX", "120")
         until(lambda: c.ask("EXISTS", "later") == 0, "the end of the later one")
         c.expect_reply(b"w", "GET", "k")
-        assert info(c)["expired_keys"] == "3"
+        assert int(info(c)["expired_keys"]) >= 3
 
 
 def test_many_keys():

@@ -288,7 +288,7 @@ int ior_controller_call(struct ior_controller *ctl, struct ior_command *command,
 {
     if (!ctl || !command)
         return -EINVAL;
-    if (atomic_load_explicit(&ctl->loop_thread, memory_order_relaxed) == (uintptr_t)pthread_self())
+    if (atomic_load_explicit(&ctl->loop_thread, memory_order_relaxed) == ior__thread())
         return -EDEADLK;
     struct waiter waiter;
     int err = waiter_init(&waiter);

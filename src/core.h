@@ -48,10 +48,22 @@ enum ior__bits {
     IOR__FULL_READS = 1u << 30, /* read_when_full */
 };
 
+/* The queue is one piece of copied bytes in its own block, untouched. (An enumerator cannot be so large.) */
+#define IOR__SMALL (UINT32_C(1) << 31)
+
 /* What remains in a resource that is handed back. */
 #define IOR__KEPT_BITS                                                                                            \
-    (IOR__CONNECTING | IOR__WRITE_DEAD | IOR__FIN_SENT | IOR__NO_READ | IOR__NO_WRITE | IOR__SOCKET | IOR__LOST | \
-     IOR__LISTENER | IOR__STREAM | IOR__WATCH | IOR__FULL_READS)
+    (IOR__CONNECTING | IOR__WRITE_DEAD | IOR__FINISHING | IOR__FIN_SENT | IOR__NO_READ | IOR__NO_WRITE | \
+     IOR__SOCKET | IOR__LOST | IOR__LISTENER | IOR__STREAM | IOR__WATCH | IOR__FULL_READS)
+
+/* A stream whose record can be answered by one read and its event, and one for which a small write settles all. */
+#define IOR__USUAL_BITS (IOR__STREAM | IOR__SOCKET | IOR__IN_SET)
+#define IOR__READ_UNUSUAL_BITS                                                                                     \
+    (IOR__ENDING | IOR__TELL_REGISTERED | IOR__TELL_OPEN | IOR__CONNECTING | IOR__PAUSED | IOR__FULL | IOR__BLOCKED | \
+     IOR__EOF_SEEN | IOR__CLOSING | IOR__WRITE_DEAD | IOR__BACKOFF | IOR__AGAIN | IOR__TOLD_ERROR)
+#define IOR__WRITE_UNUSUAL_BITS                                                                                \
+    (IOR__ENDING | IOR__CONNECTING | IOR__BLOCKED | IOR__BACKOFF | IOR__WRITE_DEAD | IOR__FULL | IOR__OWED |  \
+     IOR__FINISHING | IOR__CLOSING | IOR__SHRINK | IOR__TOLD_ERROR)
 
 /* What makes a send something else than an append. */
 #define IOR__NO_SEND_BITS                                                                                     \
@@ -75,6 +87,11 @@ struct ior__timer {
     struct ior_context *cx;
     ior_timer_id id;
     void *user;
+};
+
+/* When a transport's output is full, when it has room again, and what it can hold at most; in bytes. */
+struct ior__marks {
+    uint64_t high, low, cap;
 };
 
 /* FIFO lists of resources, linked through next_work or next_ready. */
@@ -125,17 +142,18 @@ struct ior_runtime {
     uint32_t read_bytes;
     uint32_t budget_reads;
     /* what is lent to the service in the callback that runs now */
+    struct ior_event data_event; /* here, and not on the stack, where each of them would cost a canary */
+    struct iovec small_iov;
     struct ior_resource *lent_to;
-    const unsigned char *lent;
-    size_t lent_len;
     struct ior__accepting *accepting;
     /* output.c */
     struct ior__output *pool;
     uint32_t pool_count;
     uint64_t output_bytes;
     size_t output_cap_bytes;
-    uint64_t starved_need; /* the most that a refused send asked of the cap */
-    bool starved;          /* sends were refused because of the cap */
+    struct ior__marks default_marks; /* of the user's own kinds */
+    uint64_t starved_level; /* output_bytes when the starved were looked at last */
+    bool starved;           /* sends were refused because of the cap */
     /* timers */
     struct ior__timers timers;
     struct ior__slots timer_slots;
@@ -155,7 +173,6 @@ struct ior_runtime {
     /* failing waits */
     int wait_error;
     uint64_t wait_backoff_ns;
-    ior_id last_stale;
     uint64_t last_stale_turn;
     uint64_t turns, records_taken, stale_records, rebuilds, commands_served, timers_fired, wakes_before;
 };
@@ -177,13 +194,23 @@ static inline void ior__work_add(struct ior_runtime *rt, struct ior_resource *re
 
 void ior__ready_add(struct ior_runtime *rt, struct ior_resource *res, unsigned io);
 
+/* A number that no other living thread has; without a call where the compiler knows how. */
+static inline uintptr_t ior__thread(void)
+{
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
+    return (uintptr_t)__builtin_thread_pointer();
+#else
+    return (uintptr_t)pthread_self();
+#endif
+}
+
 /* ---- request checks: -EINVAL, -EPERM; then -ENOENT, -EACCES, -EALREADY ---- */
 
 int ior__enter_slow(const struct ior_context *cx);
 
 static inline bool ior__on_thread(const struct ior_runtime *rt)
 {
-    return atomic_load_explicit(&rt->owner, memory_order_relaxed) == (uintptr_t)pthread_self() && *rt->guard != 0;
+    return atomic_load_explicit(&rt->owner, memory_order_relaxed) == ior__thread() && *rt->guard != 0;
 }
 
 static inline int ior__enter(const struct ior_context *cx)
@@ -231,6 +258,7 @@ struct ior_emit {
 void ior__dispatch_records(struct ior_runtime *rt, int count);
 void ior__dispatch_ready(struct ior_runtime *rt);
 void ior__handle_io(struct ior_resource *res, unsigned io);
+void ior__io_done(struct ior_resource *res, unsigned io, int r);
 void ior__tell_pending(struct ior_resource *res);
 
 /* ---- life.c: registration, interest, end ---- */
@@ -253,6 +281,7 @@ void ior__latch_error(struct ior_resource *res, int error);
 void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadline);
 /* Starts the orderly end: -ENOMEM, nothing has changed. */
 int ior__start_close(struct ior_resource *res, enum ior_why why, uint64_t drain_at_ns);
+void ior__close_after_eof(struct ior_resource *res, uint64_t drain_ns);
 /* Steps 5 and 6 of the turn. */
 void ior__settle_work(struct ior_runtime *rt);
 void ior__end_resources(struct ior_runtime *rt);

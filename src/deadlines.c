@@ -203,21 +203,34 @@ static void fire(struct ior_resource *res, int which)
     }
 }
 
-/* The node came up and is out of the heap: fires the earliest deadline if it is due, and queues the rest. */
+/* The node came up and is out of the heap: queues it for what is not due yet, and fires what is, earliest first. */
 void ior__deadlines_due(struct ior__deadlines *deadlines)
 {
     struct ior_resource *res = deadlines->res;
     struct ior_runtime *rt = res->cx->rt;
-    uint64_t least = earliest(deadlines);
-    int which = -1;
-    if (least <= rt->now_ns) {
-        for (which = 0; deadlines->at_ns[which] != least; which++)
-            ;
-        deadlines->at_ns[which] = IOR_NEVER;
-        least = earliest(deadlines);
+    uint64_t now_ns = rt->now_ns;
+    uint64_t later_ns = IOR_NEVER;
+    unsigned due = 0;
+    for (int i = 0; i < IOR__DEADLINE_COUNT; i++) {
+        if (deadlines->at_ns[i] <= now_ns)
+            due |= 1u << i;
+        else if (deadlines->at_ns[i] < later_ns)
+            later_ns = deadlines->at_ns[i];
     }
-    if (least != IOR_NEVER)
-        (void)ior__timers_add(&rt->timers, &deadlines->node, least); /* into the room it just left */
-    if (which >= 0)
+    if (later_ns != IOR_NEVER)
+        (void)ior__timers_add(&rt->timers, &deadlines->node, later_ns); /* into the room it just left */
+    while (due) {
+        int which = -1;
+        for (int i = 0; i < IOR__DEADLINE_COUNT; i++) {
+            if ((due >> i & 1) && (which < 0 || deadlines->at_ns[i] < deadlines->at_ns[which]))
+                which = i;
+        }
+        due &= ~(1u << which);
+        if (deadlines->at_ns[which] > now_ns)
+            continue; /* a callback of this loop moved it */
+        deadlines->at_ns[which] = IOR_NEVER;
         fire(res, which);
+        if (res->bits & IOR__ENDING)
+            return; /* the deadlines are gone */
+    }
 }

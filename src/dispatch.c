@@ -54,14 +54,20 @@ void ior__tell_pending(struct ior_resource *res)
 /* Lets the resource do its I/O. What it wants is asked again at the end of the turn, for the user's own kinds. */
 void ior__handle_io(struct ior_resource *res, unsigned io)
 {
-    struct ior_runtime *rt = res->cx->rt;
     if (IOR_UNLIKELY(res->bits & (IOR__TELL_REGISTERED | IOR__TELL_OPEN))) {
         ior__tell_pending(res);
-        if ((res->bits & IOR__ENDING) || !(ior__own_interest(res) & (io | IOR_READ)))
+        bool stream_stopped = (res->bits & IOR__STREAM) && !(ior__stream_interest(res) & IOR_READ);
+        if ((res->bits & (IOR__ENDING | IOR__PAUSED)) || stream_stopped)
             return;
     }
     struct ior_emit emit = {.res = res};
-    int r = res->ops->handle_io(res, io, &emit);
+    ior__io_done(res, io, res->ops->handle_io(res, io, &emit));
+}
+
+/* What handle_io answered. */
+void ior__io_done(struct ior_resource *res, unsigned io, int r)
+{
+    struct ior_runtime *rt = res->cx->rt;
     if (IOR_UNLIKELY(res->bits & IOR__ENDING))
         return;
     if (!(res->bits & IOR__STREAM))
@@ -93,24 +99,18 @@ static void hangup(struct ior_resource *res, unsigned what)
 static void on_stale(struct ior_runtime *rt, ior_id id)
 {
     rt->stale_records++;
-    if (rt->last_stale == id && rt->last_stale_turn != rt->turns)
+    ior__log(IOR_LOG_DEBUG, "a record of %#llx, which has ended", (unsigned long long)id);
+    if (rt->last_stale_turn != 0 && rt->last_stale_turn + 1 == rt->turns)
         rt->need_rebuild = true; /* it comes from an fd that somebody closed behind our back: a duplicate lives on */
-    rt->last_stale = id;
     rt->last_stale_turn = rt->turns;
 }
 
-static void on_record(struct ior_runtime *rt, const struct ior_record *record)
+static void on_record(struct ior_runtime *rt, struct ior_resource *res, unsigned what)
 {
-    struct ior_resource *res = ior__slots_find(&rt->slots, record->id);
-    if (IOR_UNLIKELY(!res)) {
-        on_stale(rt, record->id);
+    if (res->bits & IOR__ENDING)
         return;
-    }
-    if (IOR_UNLIKELY(res->bits & IOR__ENDING))
-        return;
-    unsigned what = record->what;
     unsigned own = ior__own_interest(res);
-    if (IOR_UNLIKELY(what != (own & what) || (res->bits & IOR__BLOCKED))) {
+    if (what != (own & what) || (res->bits & IOR__BLOCKED)) {
         if (what & IOR_BAD) {
             res->bits |= IOR__LOST;
             ior__end(res, IOR_ERROR, EBADF, -1);
@@ -130,7 +130,7 @@ static void on_record(struct ior_runtime *rt, const struct ior_record *record)
         }
     }
     unsigned io = what & (own | IOR_HUP | IOR_ERR);
-    if (IOR_UNLIKELY(res->bits & IOR__CONNECTING))
+    if (res->bits & IOR__CONNECTING)
         ior__stream_connect_result(res);
     else if (io)
         ior__handle_io(res, io);
@@ -139,8 +139,16 @@ static void on_record(struct ior_runtime *rt, const struct ior_record *record)
 void ior__dispatch_records(struct ior_runtime *rt, int count)
 {
     rt->records_taken += (uint64_t)count;
-    for (int i = 0; i < count; i++)
-        on_record(rt, &rt->records[i]);
+    for (const struct ior_record *record = rt->records, *end = record + count; record < end; record++) {
+        struct ior_resource *res = ior__slots_find(&rt->slots, record->id);
+        if (IOR_UNLIKELY(!res))
+            on_stale(rt, record->id);
+        else if (IOR_LIKELY((res->bits & (IOR__USUAL_BITS | IOR__READ_UNUSUAL_BITS)) == IOR__USUAL_BITS &&
+                            record->what == IOR_READ))
+            ior__stream_read(rt, res);
+        else
+            on_record(rt, res, record->what);
+    }
 }
 
 static void serve_ready(struct ior_runtime *rt, struct ior_resource *res)
@@ -209,7 +217,7 @@ int ior_emit(struct ior_emit *emit, const struct ior_event *ev)
     if (ev->type == IOR_EV_EOF && !(res->bits & (IOR__ENDING | IOR__EOF_SEEN))) {
         res->bits |= IOR__EOF_SEEN;
         if (!(res->bits & IOR__CLOSING))
-            (void)ior__start_close(res, IOR_EOF, IOR_NEVER);
+            ior__close_after_eof(res, IOR_DRAIN_NS_DEFAULT);
         ior__work_add(res->cx->rt, res);
     }
     return (res->bits & IOR__ENDING) ? -ECANCELED : 0;

@@ -13,7 +13,7 @@ struct ior__stream_opts {
     const struct ior_os *os; /* what closes the fd when no runtime is left */
     void *user;
     size_t user_size;
-    uint64_t high, low, cap;
+    struct ior__marks marks;
     size_t unread_max;
     uint64_t connect_ns, idle_ns, drain_ns;
 };
@@ -58,6 +58,8 @@ void ior__stream_opts_unref(struct ior__stream_opts *opts);
 struct ior_resource *ior__stream_new(int fd, struct ior__stream_opts *opts, uint32_t bits);
 /* ior__attach_resource, with the stream's idle deadline. */
 int ior__stream_attach(struct ior_context *cx, struct ior_resource *res, uint32_t tell_bits, ior_id *ret_id);
+/* A record says that a stream of usual bits can be read: mostly one read that comes short, and its event. */
+void ior__stream_read(struct ior_runtime *rt, struct ior_resource *res);
 unsigned ior__stream_interest(const struct ior_resource *res);
 /* After a flush: half-closes, ends. */
 void ior__stream_settle(struct ior_resource *res);

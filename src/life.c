@@ -136,6 +136,7 @@ static void detach(struct ior_resource *res)
     if (!(res->bits & IOR__WRITE_DEAD))
         res->error = 0;
     res->why = res->which = res->applied = res->pending = 0;
+    res->share = 0;
 }
 
 /*
@@ -186,6 +187,8 @@ static int first_watch(struct ior_runtime *rt, struct ior_resource *res)
     struct ior_resource *before = fd_owner(rt, res->fd);
     unsigned wanted = ior__wanted(res);
     int err = fd_owners_reserve(rt, res->fd);
+    if (before && !(before->bits & IOR__IN_SET))
+        return -EEXIST; /* as far as anybody can tell */
     if (err == 0)
         err = rt->engine_ops->watch(rt->engine, res->fd, res->id, wanted);
     if (err < 0 && err != -EPERM)
@@ -297,6 +300,13 @@ int ior__start_close(struct ior_resource *res, enum ior_why why, uint64_t drain_
     return 0;
 }
 
+/* The peer finished: what is queued is still written. */
+void ior__close_after_eof(struct ior_resource *res, uint64_t drain_ns)
+{
+    if (ior__start_close(res, IOR_EOF, ior__deadline_after(res->cx->rt, drain_ns)) < 0)
+        (void)ior__start_close(res, IOR_EOF, IOR_NEVER); /* no memory for the deadline: then without */
+}
+
 /* After the flush: a resource that closes and has nothing left to write ends. */
 static void settle(struct ior_resource *res)
 {
@@ -306,6 +316,21 @@ static void settle(struct ior_resource *res)
         ior__end(res, (enum ior_why)res->why, 0, -1);
 }
 
+/* All that may be to settle for a resource at the end of a turn. */
+static IOR_APART void settle_one(struct ior_runtime *rt, struct ior_resource *res)
+{
+    if (res->bits & IOR__ENDING) {
+        list_add(&rt->ended, res);
+        return;
+    }
+    res->bits &= ~(uint32_t)IOR__IN_WORK;
+    ior__flush(res);
+    if (!(res->bits & IOR__ENDING) && (res->bits & (IOR__CLOSING | IOR__FINISHING)))
+        settle(res);
+    if (!(res->bits & IOR__ENDING))
+        ior__apply_interest(res);
+}
+
 /* Step 5: writes, ends and changes of interest of this turn. What callbacks add here is for the next turn. */
 void ior__settle_work(struct ior_runtime *rt)
 {
@@ -313,16 +338,10 @@ void ior__settle_work(struct ior_runtime *rt)
     rt->work.first = rt->work.last = NULL;
     while (res) {
         struct ior_resource *next = res->next_work;
-        if (!(res->bits & IOR__ENDING)) {
-            res->bits &= ~(uint32_t)IOR__IN_WORK;
-            ior__flush(res);
-            if (!(res->bits & IOR__ENDING) && (res->bits & (IOR__CLOSING | IOR__FINISHING)))
-                settle(res);
-            if (!(res->bits & IOR__ENDING))
-                ior__apply_interest(res);
-        } else {
-            list_add(&rt->ended, res);
-        }
+        const uint32_t small = IOR__USUAL_BITS | IOR__SMALL;
+        bool only_writes = (res->bits & (small | IOR__WRITE_UNUSUAL_BITS)) == small && (res->applied & IOR_READ);
+        if (IOR_UNLIKELY(!only_writes || !ior__flush_small(rt, res)))
+            settle_one(rt, res);
         res = next;
     }
     ior__serve_starved(rt);

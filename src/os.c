@@ -265,20 +265,22 @@ static ssize_t os_recv(void *arg, int fd, void *bytes, size_t len)
     return n < 0 ? -errno : n;
 }
 
+static __attribute__((noinline)) ssize_t send_pieces(int fd, const struct iovec *iov, int n)
+{
+    struct msghdr msg = {0};
+
+    msg.msg_iov = (struct iovec *)(uintptr_t)iov; /* sendmsg does not write to it. */
+    msg.msg_iovlen = (__typeof__(msg.msg_iovlen))n;
+    ssize_t sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
+    return sent < 0 ? -errno : sent;
+}
+
 static ssize_t os_send(void *arg, int fd, const struct iovec *iov, int n)
 {
-    ssize_t sent;
-
     (void)arg;
-    if (n == 1) {
-        sent = send(fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL);
-    } else {
-        struct msghdr msg = {0};
-
-        msg.msg_iov = (struct iovec *)(uintptr_t)iov; /* sendmsg does not write to it. */
-        msg.msg_iovlen = (__typeof__(msg.msg_iovlen))n;
-        sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
-    }
+    if (n != 1)
+        return send_pieces(fd, iov, n);
+    ssize_t sent = send(fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL);
     return sent < 0 ? -errno : sent;
 }
 

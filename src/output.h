@@ -3,7 +3,7 @@
 #ifndef IOR_SRC_OUTPUT_H
 #define IOR_SRC_OUTPUT_H
 
-#include "core.h"
+#include "kinds.h"
 
 enum ior__piece_kind {
     IOR__PIECE_COPY = 1, /* bytes of its own, behind the struct or in the output's own block */
@@ -21,9 +21,13 @@ struct ior__piece {
         int fd;               /* FILE */
     };
     uint32_t capacity; /* COPY: room behind bytes */
+    uint32_t cost;     /* of its bookkeeping */
     uint8_t kind;
     bool inside; /* it is output.first_piece, not a block of its own */
 };
+
+/* How much the bookkeeping of a queue (pieces, small blocks between them, fds of files) may cost, in caps. */
+#define IOR__COST_TIMES 4u
 
 /* What one output block holds of copied bytes without any further allocation. */
 #define IOR__OUTPUT_BLOCK 2048u
@@ -31,9 +35,10 @@ struct ior__piece {
 struct ior__output {
     struct ior__piece *head, *tail;
     uint64_t bytes;  /* what is left to write, file ranges included */
-    uint64_t charge; /* what counts towards the marks */
+    uint64_t charge; /* what counts towards the marks: bytes, but those of file ranges */
+    uint64_t cost;   /* of the pieces' bookkeeping; at most IOR__COST_TIMES the cap */
     uint64_t memory; /* what counts towards the runtime's cap, shared buffers left out */
-    uint64_t need;   /* DRAINED waits until so much room is there */
+    uint64_t need;   /* DRAINED waits until so much room is there, towards the cap */
     struct ior__output *next; /* of the pool */
     struct ior__piece first_piece;
     unsigned char room[];
@@ -42,10 +47,47 @@ struct ior__output {
 #define IOR__OUTPUT_ROOM ((uint32_t)(IOR__OUTPUT_BLOCK - sizeof(struct ior__output)))
 
 /* The marks of a transport: of its stream options, or the defaults for the user's own kinds. */
-struct ior__marks {
-    uint64_t high, low, cap;
-};
-struct ior__marks ior__marks_of(const struct ior_resource *res);
+static inline const struct ior__marks *ior__marks_of(const struct ior_resource *res)
+{
+    if (IOR_LIKELY(res->bits & IOR__STREAM))
+        return &((const struct ior__stream *)(const void *)res)->opts->marks;
+    return &res->cx->rt->default_marks;
+}
+
+/* ---- blocks: a pool of the runtime ---- */
+
+#define IOR__POOL_MOST 256u
+
+/* An empty queue, with room for IOR__OUTPUT_ROOM bytes ready to be used. NULL: out of memory. */
+struct ior__output *ior__output_block_new(struct ior_runtime *rt);
+void ior__output_prime(struct ior__output *out);
+
+static inline struct ior__output *ior__output_get(struct ior_runtime *rt)
+{
+    struct ior__output *out = rt->pool;
+    if (IOR_UNLIKELY(!out))
+        return ior__output_block_new(rt);
+    rt->pool = out->next;
+    rt->pool_count--;
+    rt->output_bytes += IOR__OUTPUT_BLOCK;
+    return out;
+}
+
+/* Gives back a queue without pieces, primed. */
+static inline void ior__output_put(struct ior_runtime *rt, struct ior__output *out)
+{
+    rt->output_bytes -= IOR__OUTPUT_BLOCK;
+    if (IOR_UNLIKELY(rt->pool_count >= IOR__POOL_MOST)) {
+        ior__free(out, IOR__OUTPUT_BLOCK);
+        return;
+    }
+    out->next = rt->pool;
+    rt->pool = out;
+    rt->pool_count++;
+}
+
+/* Gives the queue back, if it has no pieces. */
+void ior__output_release(struct ior_resource *res);
 
 /* What is left to write of a resource, in bytes. */
 static inline uint64_t ior__output_left(const struct ior_resource *res)
@@ -56,6 +98,12 @@ static inline uint64_t ior__output_left(const struct ior_resource *res)
 
 /* Step 5 of the turn: writes what the kernel takes, then tells DRAINED where it is owed. */
 void ior__flush(struct ior_resource *res);
+
+/*
+ * The same for a stream with nothing else to settle and with IOR__SMALL. True: the kernel took it all, which leaves nothing
+ * to do, and it is off the work list; else it is settled like any other.
+ */
+bool ior__flush_small(struct ior_runtime *rt, struct ior_resource *res);
 
 /* A write failed for good: writing stops, what is to be read is read, then END with the first cause. */
 void ior__write_failed(struct ior_resource *res, int error);

@@ -75,6 +75,11 @@ static void set_limits(struct ior_runtime *rt, const struct ior_config *config)
     rt->budget_commands = or_default(config->commands, COMMANDS_DEFAULT);
     rt->budget_timers = or_default(config->timers, TIMERS_DEFAULT);
     rt->output_cap_bytes = config->output_cap_bytes ? config->output_cap_bytes : OUTPUT_CAP_DEFAULT;
+    rt->default_marks = (struct ior__marks){
+        .high = IOR_HIGH_BYTES_DEFAULT,
+        .low = IOR_HIGH_BYTES_DEFAULT / 4,
+        .cap = IOR_HIGH_BYTES_DEFAULT + IOR_UNREAD_MAX_BYTES_DEFAULT + rt->read_bytes,
+    };
 }
 
 static int try_engine(struct ior_runtime *rt, const struct ior_engine_ops *ops, void *arg)
@@ -141,7 +146,7 @@ int ior_runtime_new(const struct ior_config *config, const struct ior_handler *h
     err = rt->guard && rt->records && rt->read_buf ? open_engine(rt, &in) : -ENOMEM;
     struct ior_context *cx;
     if (err == 0) {
-        atomic_init(&rt->owner, (uintptr_t)pthread_self());
+        atomic_init(&rt->owner, ior__thread());
         rt->now_ns = rt->os->clock(rt->os->arg);
         err = ior__context_new(rt, handler, self, &cx);
     }
@@ -288,7 +293,7 @@ static int own(struct ior_runtime *rt)
         return -EPERM;
     if (rt->busy)
         return -EBUSY;
-    uintptr_t self = (uintptr_t)pthread_self();
+    uintptr_t self = ior__thread();
     if (IOR_UNLIKELY(atomic_load_explicit(&rt->owner, memory_order_relaxed) != self || !rt->begun)) {
         atomic_store_explicit(&rt->owner, self, memory_order_relaxed);
         for (struct ior_context *cx = rt->contexts; cx; cx = cx->next)

@@ -8,6 +8,8 @@
 #define IOR_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define IOR_LIKELY(x) __builtin_expect(!!(x), 1)
 #define IOR_UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* Off the hot path: kept out of its callers, whose registers and stack it would cost. */
+#define IOR_APART __attribute__((noinline))
 #define IOR_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
 
 /* Memory. Sizes are given back at free, so that hooks need no headers. ior__alloc does not clear; NULL: out of memory. */

@@ -109,7 +109,7 @@ static const struct fact facts[] = {
     MEMBER(ior_resource, which),
     MEMBER(ior_resource, applied),
     MEMBER(ior_resource, pending),
-    MEMBER(ior_resource, reserved),
+    MEMBER(ior_resource, share),
     SIZE(ior_config),
     MEMBER(ior_config, struct_size),
     MEMBER(ior_config, reserved),

@@ -160,12 +160,15 @@ IOR_API int ior_unread(struct ior_context *cx, ior_id id, size_t len);
 IOR_API int ior_send(struct ior_context *cx, ior_id id, const void *bytes, size_t len);
 IOR_API int ior_sendv(struct ior_context *cx, ior_id id, const struct iovec *iov, int n);
 
-/* Sends a shared buffer without copying it: on success the queue holds a reference of its own. */
+/*
+ * Sends a shared buffer without copying it: on success the queue holds a reference of its own. Its bytes count fully
+ * for each transport. (What thousands of tiny buffers cost in bookkeeping is bounded too, at four times cap_bytes.)
+ */
 IOR_API int ior_send_buf(struct ior_context *cx, ior_id id, struct ior_buf *buf);
 
 /*
  * Sends a range of a regular file by sendfile(2) (or by reading, where the transport cannot). The queue holds its own
- * dup of `fd`. The range does not count towards the marks beyond a small constant. A file that is shorter than promised when
+ * dup of `fd`. The range does not count towards the marks; some 48 ranges fit a queue with the default cap. A file that is shorter than promised when
  * its turn comes ends the transport with EIO. The file's bytes are read as they are then; a slow disk blocks the loop.
  * Further errors: -EBADF, -EMFILE, -EOVERFLOW (offset + len over 2^63 - 1).
  */

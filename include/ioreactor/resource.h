@@ -66,7 +66,7 @@ struct ior_resource {
     uint8_t which;
     uint8_t applied;
     uint8_t pending;
-    uint16_t reserved;
+    uint16_t share;
 };
 
 /* Prepares the base of a user's own resource. Any thread. */

@@ -151,18 +151,25 @@ static int wait_once(struct epoll_engine *engine, int max, uint64_t deadline_ns)
     return epoll_wait(engine->epoll_fd, engine->events, max, ior__wait_ms(wait_ns));
 }
 
-/* IOR_READ, IOR_WRITE, IOR_HUP and IOR_ERR of an event, by shifts, since this runs for each record. */
-static uint32_t what_of(uint32_t events)
+/* IOR_READ, IOR_WRITE, IOR_HUP and IOR_ERR of an event: one look, since this runs for each record. */
+static inline uint32_t what_of(uint32_t events)
 {
-    _Static_assert((int)EPOLLIN == (int)IOR_READ && (int)EPOLLERR == (int)IOR_ERR, "the masks below");
-    _Static_assert((int)EPOLLOUT == IOR_WRITE << 1 && (int)EPOLLHUP == IOR_HUP << 2, "the shifts below");
-    return (events & (EPOLLIN | EPOLLERR)) | (events & EPOLLOUT) >> 1 | (events & EPOLLHUP) >> 2;
+    _Static_assert((EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLERR | EPOLLHUP) == 31, "the table below");
+#define WHAT(i) \
+    (uint8_t)(((i)&EPOLLIN ? IOR_READ : 0) | ((i)&EPOLLOUT ? IOR_WRITE : 0) | ((i)&EPOLLHUP ? IOR_HUP : 0) | \
+              ((i)&EPOLLERR ? IOR_ERR : 0))
+#define WHAT4(i) WHAT(i), WHAT(i + 1), WHAT(i + 2), WHAT(i + 3)
+    static const uint8_t what[32] = {WHAT4(0),  WHAT4(4),  WHAT4(8),  WHAT4(12),
+                                     WHAT4(16), WHAT4(20), WHAT4(24), WHAT4(28)};
+#undef WHAT4
+#undef WHAT
+    return what[events & 31];
 }
 
 static int epoll_engine_wait(void *ptr, struct ior_record *records, int max, uint64_t deadline_ns)
 {
     struct epoll_engine *engine = ptr;
-    int count = 0;
+    struct ior_record *record = records;
     int n;
 
     if (max <= 0)
@@ -180,13 +187,9 @@ static int epoll_engine_wait(void *ptr, struct ior_record *records, int max, uin
             ior__waker_drain(&engine->waker);
             continue;
         }
-        records[count].id = event->data.u64;
-        records[count].what = what_of(event->events);
-        records[count].result = 0;
-        records[count].bytes = NULL;
-        count++;
+        *record++ = (struct ior_record){.id = event->data.u64, .what = what_of(event->events)};
     }
-    return count;
+    return (int)(record - records);
 }
 
 static int epoll_engine_wake(void *ptr)

@@ -67,6 +67,7 @@ static bool passing(int err)
     case EHOSTUNREACH:
     case ENETUNREACH:
     case ETIMEDOUT:
+    case EOPNOTSUPP:
         return true;
     default:
         return false;

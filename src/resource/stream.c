@@ -64,7 +64,7 @@ static ssize_t read_some(struct ior_resource *res, void *bytes, size_t len)
 
 /* ---- unread bytes ---- */
 
-static void unread_free(struct ior__stream *stream)
+static IOR_APART void unread_free(struct ior__stream *stream)
 {
     if (stream->unread)
         ior__free(stream->unread, sizeof(*stream->unread) + stream->unread->capacity);
@@ -80,7 +80,7 @@ int ior_unread(struct ior_context *cx, ior_id id, size_t len)
     struct ior_runtime *rt = cx->rt;
     if (!(res->bits & IOR__STREAM))
         return -EOPNOTSUPP;
-    if (rt->lent_to != res || len > rt->lent_len)
+    if (rt->lent_to != res || len > rt->data_event.data.len)
         return -EINVAL;
     struct ior__stream *stream = stream_of(res);
     if (len > stream->opts->unread_max)
@@ -95,7 +95,7 @@ int ior_unread(struct ior_context *cx, ior_id id, size_t len)
         stream->unread = unread;
     }
     if (unread) {
-        memcpy(unread->bytes, rt->lent + rt->lent_len - len, len);
+        memcpy(unread->bytes, rt->read_buf + rt->data_event.data.len - len, len);
         unread->len = len;
     }
     return 0;
@@ -129,20 +129,17 @@ static bool read_room(struct ior_runtime *rt, size_t held)
 /* ---- reading ---- */
 
 /* Lends bytes to the service for the length of its callback. */
-static void deliver(struct ior_resource *res, size_t len)
+static inline void deliver(struct ior_runtime *rt, struct ior_resource *res, size_t len)
 {
-    struct ior_runtime *rt = res->cx->rt;
     struct ior__stream *stream = stream_of(res);
     if (IOR_UNLIKELY(stream->unread != NULL))
         stream->unread->len = 0;
+    struct ior_event *ev = &rt->data_event;
     rt->lent_to = res;
-    rt->lent = rt->read_buf;
-    rt->lent_len = len;
-    struct ior_event ev;
-    ev.type = IOR_EV_DATA;
-    ev.data.bytes = rt->read_buf;
-    ev.data.len = len;
-    ior__tell(res, &ev);
+    ev->type = IOR_EV_DATA;
+    ev->data.bytes = rt->read_buf;
+    ev->data.len = len;
+    ior__tell(res, ev);
     rt->lent_to = NULL;
     if (IOR_UNLIKELY(stream->unread && stream->unread->len == 0))
         unread_free(stream);
@@ -161,7 +158,7 @@ static void deliver_again(struct ior_resource *res)
         return;
     }
     memcpy(res->cx->rt->read_buf, unread->bytes, unread->len);
-    deliver(res, unread->len);
+    deliver(res->cx->rt, res, unread->len);
 }
 
 static void tell_eof(struct ior_resource *res)
@@ -176,30 +173,23 @@ static void tell_eof(struct ior_resource *res)
     ior__tell(res, &ev);
     if ((res->bits & (IOR__ENDING | IOR__CLOSING)) || opts->half_open)
         return;
-    if (ior__start_close(res, IOR_EOF, ior__deadline_after(res->cx->rt, opts->drain_ns)) < 0)
-        (void)ior__start_close(res, IOR_EOF, IOR_NEVER); /* no memory for the deadline: then without */
+    ior__close_after_eof(res, opts->drain_ns);
 }
 
-/* One read and its event. How much was read; 0: stop here; or -errno. */
-static ssize_t read_once(struct ior_resource *res, unsigned io)
+/* What a read answered becomes its event. How much was read; 0: stop here; or -errno. */
+static IOR_APART ssize_t was_read(struct ior_resource *res, unsigned io, size_t held, ssize_t n)
 {
     struct ior_runtime *rt = res->cx->rt;
-    const struct ior__unread *unread = stream_of(res)->unread;
-    size_t held = IOR_UNLIKELY(unread != NULL) && !(res->bits & IOR__CLOSING) ? unread->len : 0;
-    if (IOR_UNLIKELY(!read_room(rt, held))) {
-        ior__backoff(res, ENOMEM);
-        return 0;
-    }
-    ssize_t n = read_some(res, rt->read_buf + held, rt->read_bytes);
-    if (IOR_LIKELY(n > 0)) {
+    if (n > 0) {
         ior__touch_idle(res);
-        if (IOR_UNLIKELY(res->bits & IOR__CLOSING)) {
+        res->bits &= ~(uint32_t)IOR__TOLD_ERROR;
+        if (res->bits & IOR__CLOSING) {
             stream_of(res)->discarded += (uint64_t)n;
             return n;
         }
         if (held > 0)
-            memcpy(rt->read_buf, unread->bytes, held);
-        deliver(res, held + (size_t)n);
+            memcpy(rt->read_buf, stream_of(res)->unread->bytes, held);
+        deliver(rt, res, held + (size_t)n);
         return n;
     }
     if (n == 0) {
@@ -212,6 +202,37 @@ static ssize_t read_once(struct ior_resource *res, unsigned io)
         return 0;
     }
     return n;
+}
+
+static ssize_t read_once(struct ior_resource *res, unsigned io)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    const struct ior__unread *unread = stream_of(res)->unread;
+    size_t held = unread && !(res->bits & IOR__CLOSING) ? unread->len : 0;
+    if (!read_room(rt, held)) {
+        ior__backoff(res, ENOMEM);
+        return 0;
+    }
+    return was_read(res, io, held, read_some(res, rt->read_buf + held, rt->read_bytes));
+}
+
+void ior__stream_read(struct ior_runtime *rt, struct ior_resource *res)
+{
+    if (IOR_LIKELY(stream_of(res)->unread == NULL)) {
+        ssize_t n = rt->os->recv(rt->os->arg, res->fd, rt->read_buf, rt->read_bytes);
+        if (IOR_LIKELY((size_t)(n - 1) < rt->read_bytes - (size_t)1)) { /* 0 < n < read_bytes */
+            ior__touch_idle(res);
+            deliver(rt, res, (size_t)n);
+            return;
+        }
+        n = n == -EINTR ? 1 : was_read(res, IOR_READ, 0, n);
+        if (n <= 0) {
+            ior__io_done(res, IOR_READ, (int)n);
+            return;
+        }
+    }
+    if (!(res->bits & IOR__ENDING) && (ior__stream_interest(res) & IOR_READ))
+        ior__handle_io(res, IOR_READ); /* there is more, or it comes behind unread bytes */
 }
 
 static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emit)
@@ -308,8 +329,10 @@ void ior__stream_connect_result(struct ior_resource *res)
     }
     res->bits &= ~(uint32_t)IOR__CONNECTING;
     ior__deadline_clear(res, IOR_DEADLINE_CONNECT);
-    if (opts->idle_ns != IOR_NEVER)
-        (void)ior__idle_start(res, opts->idle_ns); /* its memory was reserved with the connect */
+    if (opts->idle_ns != IOR_NEVER && ior__idle_start(res, opts->idle_ns) < 0) {
+        ior__end(res, IOR_ERROR, ENOMEM, -1);
+        return;
+    }
     res->bits |= IOR__TELL_OPEN;
     ior__work_add(res->cx->rt, res);
     ior__tell_pending(res);

@@ -14,16 +14,18 @@
 
 /* ---- options ---- */
 
-static bool bits_of_marks(const struct ior_stream_options *in, uint64_t read_bytes, struct ior__stream_opts *out)
+/* Fills in the marks; false: they contradict each other. */
+static bool marks_valid(const struct ior_stream_options *in, uint64_t read_bytes, struct ior__stream_opts *out)
 {
-    out->high = in->high_bytes ? in->high_bytes : IOR_HIGH_BYTES_DEFAULT;
-    out->low = in->low_bytes ? in->low_bytes : out->high / 4;
+    struct ior__marks *marks = &out->marks;
+    marks->high = in->high_bytes ? in->high_bytes : IOR_HIGH_BYTES_DEFAULT;
+    marks->low = in->low_bytes ? in->low_bytes : marks->high / 4;
     out->unread_max = in->unread_max_bytes ? in->unread_max_bytes : IOR_UNREAD_MAX_BYTES_DEFAULT;
-    if (out->high > INT64_MAX / 4 || out->unread_max > INT64_MAX / 4)
+    if (marks->high > INT64_MAX / 4 || out->unread_max > INT64_MAX / 4)
         return false;
-    uint64_t least = out->high + read_bytes + out->unread_max;
-    out->cap = in->cap_bytes ? in->cap_bytes : least;
-    return out->low <= out->high && out->cap >= least && out->cap <= INT64_MAX;
+    uint64_t least = marks->high + read_bytes + out->unread_max;
+    marks->cap = in->cap_bytes ? in->cap_bytes : least;
+    return marks->low <= marks->high && marks->cap >= least && marks->cap <= INT64_MAX / 8;
 }
 
 int ior__stream_opts_new(const struct ior_runtime *rt, const struct ior_stream_options *opts,
@@ -34,7 +36,7 @@ int ior__stream_opts_new(const struct ior_runtime *rt, const struct ior_stream_o
     if (err < 0)
         return err;
     struct ior__stream_opts checked = {0};
-    if (!bits_of_marks(&in, rt->read_bytes, &checked) || in.user_size > SIZE_MAX / 4)
+    if (!marks_valid(&in, rt->read_bytes, &checked) || in.user_size > SIZE_MAX / 4)
         return -EINVAL;
     struct ior__stream_opts *made = ior__calloc(sizeof(*made));
     if (!made)
@@ -65,19 +67,6 @@ void ior__stream_opts_unref(struct ior__stream_opts *opts)
 {
     if (opts && atomic_fetch_sub_explicit(&opts->refs, 1, memory_order_acq_rel) == 1)
         ior__free(opts, sizeof(*opts));
-}
-
-struct ior__marks ior__marks_of(const struct ior_resource *res)
-{
-    if (IOR_LIKELY(res->bits & IOR__STREAM)) {
-        const struct ior__stream_opts *opts = ((const struct ior__stream *)(const void *)res)->opts;
-        return (struct ior__marks){.high = opts->high, .low = opts->low, .cap = opts->cap};
-    }
-    return (struct ior__marks){
-        .high = IOR_HIGH_BYTES_DEFAULT,
-        .low = IOR_HIGH_BYTES_DEFAULT / 4,
-        .cap = IOR_HIGH_BYTES_DEFAULT + IOR_UNREAD_MAX_BYTES_DEFAULT + res->cx->rt->read_bytes,
-    };
 }
 
 /* ---- streams ---- */

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sending, the request side of output: bytes, shared buffers and file ranges go to the end of a transport's queue, all
+ * or none. Nothing is written here; the end of the turn does that (output.c).
+ *
+ * A send is taken where the transport's cap and the runtime's have room. What counts towards the transport's marks are
+ * the bytes that it keeps in memory. Pieces cost something beyond their bytes (a block, a small one that may follow, the fd of
+ * a file range); that sum has a bound of its own, so that memory and fds are bounded whatever the pieces are. What
+ * counts towards the runtime's cap is memory: blocks, and each shared buffer once.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "buf.h"
+#include "output.h"
+
+#define SHARED_PIECE_BYTES 8192u /* a block that small sends share */
+#define SMALL_PIECE_BYTES 64u    /* copied bytes between shared buffers */
+#define BUF_COST (2 * (uint32_t)sizeof(struct ior__piece) + SMALL_PIECE_BYTES)
+#define FILE_COST 16384u /* so that one transport cannot hold all the process's fds */
+
+/* Why a transport takes no sends. */
+static int send_refused(const struct ior_resource *res)
+{
+    if ((res->bits & (IOR__LISTENER | IOR__WATCH | IOR__NO_WRITE)) || !res->ops->write)
+        return -EOPNOTSUPP;
+    return (res->bits & IOR__CONNECTING) ? -ENOTCONN : -EPIPE;
+}
+
+/* Finds a transport that takes sends. An ending one answers -EPIPE. */
+static inline int find_writable(struct ior_context *cx, ior_id id, struct ior_resource **ret)
+{
+    struct ior_resource *res;
+    int err = ior__find(cx, id, &res);
+    if (IOR_UNLIKELY(err < 0))
+        return err == -EALREADY ? -EPIPE : err;
+    if (IOR_UNLIKELY((res->bits & IOR__NO_SEND_BITS) || !res->ops->write))
+        return send_refused(res);
+    *ret = res;
+    return 0;
+}
+
+/* ---- room ---- */
+
+/* Refused because of the runtime's cap: DRAINED comes when its output has fallen, and so much fits. */
+static void starve(struct ior_runtime *rt, struct ior_resource *res, uint64_t memory)
+{
+    uint64_t share = memory / (rt->output_cap_bytes / UINT16_MAX + 1) + 1; /* rounded up, in 1/65535 of the cap */
+    rt->starved = true;
+    rt->starved_level = UINT64_MAX;
+    if (share > res->share)
+        res->share = share < UINT16_MAX ? (uint16_t)share : UINT16_MAX;
+    res->bits |= IOR__IN_STARVED;
+}
+
+/*
+ * Looks whether so much more fits: 0, -EMSGSIZE (it never would) or -ENOBUFS (DRAINED is owed then). `memory` is what it
+ * adds to the runtime's sum, without the queue's own block.
+ */
+static int admit(struct ior_resource *res, uint64_t charge, uint64_t cost, uint64_t memory)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    const struct ior__marks *marks = ior__marks_of(res);
+    struct ior__output *out = res->output;
+    uint64_t held = out ? out->charge : 0;
+    uint64_t whole = memory + (out ? 0 : IOR__OUTPUT_BLOCK);
+    if (charge > marks->cap || memory > rt->output_cap_bytes - IOR__OUTPUT_BLOCK)
+        return -EMSGSIZE;
+    bool over = held + charge > marks->cap || (out && out->cost + cost > IOR__COST_TIMES * marks->cap);
+    bool starved = rt->output_bytes + whole > rt->output_cap_bytes;
+    if (IOR_LIKELY(!over && !starved))
+        return 0;
+    if (over && charge > out->need)
+        out->need = charge;
+    if (starved)
+        starve(rt, res, whole);
+    res->bits |= IOR__OWED;
+    ior__work_add(rt, res);
+    return -ENOBUFS;
+}
+
+/* The queue of a resource, made where there is none. */
+static struct ior__output *queue_of(struct ior_resource *res)
+{
+    struct ior__output *out = res->output;
+    if (!out)
+        res->output = out = ior__output_get(res->cx->rt);
+    return out;
+}
+
+/* The bytes are in the queue: sums, marks, and the end of the turn will write them. */
+static int taken(struct ior_runtime *rt, struct ior_resource *res, uint64_t bytes, uint64_t charge)
+{
+    struct ior__output *out = res->output;
+    res->bits &= ~IOR__SMALL;
+    out->bytes += bytes;
+    out->charge += charge;
+    ior__work_add(rt, res);
+    if (IOR_LIKELY(out->charge <= ior__marks_of(res)->high))
+        return 0;
+    res->bits |= IOR__FULL | IOR__OWED;
+    return 1;
+}
+
+static void append(struct ior__output *out, struct ior__piece *piece)
+{
+    piece->next = NULL;
+    if (out->tail)
+        out->tail->next = piece;
+    else
+        out->head = piece;
+    out->tail = piece;
+}
+
+/* ---- copied bytes ---- */
+
+static bool has_room(const struct ior__piece *piece, size_t len)
+{
+    return piece && piece->kind == IOR__PIECE_COPY && piece->capacity - piece->end >= len;
+}
+
+/* How large a new block for `len` bytes is: small sends share one, unless shared buffers stand between them. */
+static size_t copy_capacity(const struct ior__output *out, size_t len)
+{
+    const struct ior__piece *tail = out ? out->tail : NULL;
+    size_t least = tail && tail->kind == IOR__PIECE_COPY ? SHARED_PIECE_BYTES - sizeof(*tail) : SMALL_PIECE_BYTES;
+    return len < least ? least : len;
+}
+
+/* What copying `len` bytes adds to the runtime's sum, without the queue's own block. */
+static uint64_t copy_memory(const struct ior__output *out, size_t len)
+{
+    if (out && out->tail ? has_room(out->tail, len) : len <= IOR__OUTPUT_ROOM)
+        return 0;
+    return sizeof(struct ior__piece) + copy_capacity(out, len);
+}
+
+/* A piece with room for `len` bytes at its end; NULL: out of memory. */
+static struct ior__piece *piece_with_room(struct ior_runtime *rt, struct ior__output *out, size_t len)
+{
+    if (has_room(out->tail, len))
+        return out->tail;
+    struct ior__piece *piece = &out->first_piece;
+    if (out->tail || len > IOR__OUTPUT_ROOM) {
+        size_t capacity = copy_capacity(out, len);
+        piece = ior__alloc(sizeof(*piece) + capacity);
+        if (!piece)
+            return NULL;
+        *piece = (struct ior__piece){
+            .bytes = (unsigned char *)(piece + 1), .capacity = (uint32_t)capacity, .kind = IOR__PIECE_COPY};
+        out->memory += sizeof(*piece) + capacity;
+        rt->output_bytes += sizeof(*piece) + capacity;
+    }
+    append(out, piece);
+    return piece;
+}
+
+/* Room for `len` bytes at the end of the queue, or why not. The caller copies them there and calls taken. */
+static int reserve(struct ior_resource *res, size_t len, unsigned char **ret)
+{
+    if (len > INT32_MAX)
+        return -EMSGSIZE;
+    int err = admit(res, len, 0, copy_memory(res->output, len));
+    if (err < 0)
+        return err;
+    struct ior__output *out = queue_of(res);
+    struct ior__piece *piece = out ? piece_with_room(res->cx->rt, out, len) : NULL;
+    if (!piece) {
+        ior__output_release(res);
+        return -ENOMEM;
+    }
+    *ret = piece->bytes + piece->end;
+    piece->end += len;
+    return 0;
+}
+
+/*
+ * The first bytes of a turn, mostly the only ones: they fit the block of a new queue, and are below every mark. False: not
+ * so, and nothing has happened.
+ */
+static inline bool send_first(struct ior_runtime *rt, struct ior_resource *res, const void *bytes, size_t len)
+{
+    struct ior__output *out = rt->pool;
+    if (IOR_UNLIKELY(res->output || !out || len - 1 >= IOR__OUTPUT_ROOM || !bytes))
+        return false;
+    if (IOR_UNLIKELY(len > ((struct ior__stream *)res)->opts->marks.high || rt->output_bytes + IOR__OUTPUT_BLOCK > rt->output_cap_bytes))
+        return false;
+    res->output = ior__output_get(rt);
+    out->head = out->tail = &out->first_piece;
+    out->first_piece.end = len;
+    out->bytes = out->charge = len;
+    res->bits |= IOR__SMALL;
+    ior__work_add(rt, res);
+    memcpy(out->room, bytes, len);
+    return true;
+}
+
+static IOR_APART int send_more(struct ior_context *cx, ior_id id, const void *bytes, size_t len)
+{
+    struct ior_resource *res;
+    int err = find_writable(cx, id, &res);
+    if (IOR_UNLIKELY(err < 0))
+        return err;
+    if (IOR_UNLIKELY(len == 0))
+        return 0;
+    if (IOR_UNLIKELY(!bytes))
+        return -EINVAL;
+    unsigned char *to;
+    err = reserve(res, len, &to);
+    if (err < 0)
+        return err;
+    memcpy(to, bytes, len);
+    return taken(cx->rt, res, len, len);
+}
+
+int ior_send(struct ior_context *cx, ior_id id, const void *bytes, size_t len)
+{
+    if (IOR_LIKELY(cx && ior__on_thread(cx->rt))) {
+        struct ior_resource *res = ior__slots_find(&cx->rt->slots, id);
+        if (IOR_LIKELY(res && res->cx == cx && (res->bits & (IOR__STREAM | IOR__NO_SEND_BITS)) == IOR__STREAM &&
+                       send_first(cx->rt, res, bytes, len)))
+            return 0;
+    }
+    return send_more(cx, id, bytes, len);
+}
+
+int ior_sendv(struct ior_context *cx, ior_id id, const struct iovec *iov, int n)
+{
+    struct ior_resource *res;
+    int err = find_writable(cx, id, &res);
+    if (err < 0)
+        return err;
+    if (n < 0 || (n > 0 && !iov))
+        return -EINVAL;
+    size_t len = 0;
+    for (int i = 0; i < n; i++) {
+        if (iov[i].iov_len > 0 && !iov[i].iov_base)
+            return -EINVAL;
+        if (iov[i].iov_len > SIZE_MAX - len)
+            return -EMSGSIZE;
+        len += iov[i].iov_len;
+    }
+    if (len == 0)
+        return 0;
+    unsigned char *to;
+    err = reserve(res, len, &to);
+    if (err < 0)
+        return err;
+    for (int i = 0; i < n; i++) {
+        if (iov[i].iov_len > 0)
+            memcpy(to, iov[i].iov_base, iov[i].iov_len);
+        to += iov[i].iov_len;
+    }
+    return taken(cx->rt, res, len, len);
+}
+
+/* ---- shared buffers and files ---- */
+
+/* A piece that holds no bytes of its own, at the end of the queue. NULL: out of memory. */
+static struct ior__piece *piece_for(struct ior_resource *res, enum ior__piece_kind kind, uint32_t cost)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    struct ior__output *out = queue_of(res);
+    if (!out)
+        return NULL;
+    struct ior__piece *piece = &out->first_piece;
+    bool inside = out->head == NULL;
+    if (!inside) {
+        piece = ior__alloc(sizeof(*piece));
+        if (!piece)
+            return NULL;
+        out->memory += sizeof(*piece);
+        rt->output_bytes += sizeof(*piece);
+    }
+    *piece = (struct ior__piece){.kind = (uint8_t)kind, .cost = cost, .inside = inside};
+    append(out, piece);
+    out->cost += cost;
+    return piece;
+}
+
+int ior_send_buf(struct ior_context *cx, ior_id id, struct ior_buf *buf)
+{
+    struct ior_resource *res;
+    int err = find_writable(cx, id, &res);
+    if (err < 0)
+        return err;
+    if (!buf)
+        return -EINVAL;
+    if (buf->len == 0)
+        return 0;
+    err = admit(res, buf->len, BUF_COST, sizeof(struct ior__piece) + ior__buf_would_count(buf, cx->rt));
+    if (err < 0)
+        return err;
+    struct ior__piece *piece = piece_for(res, IOR__PIECE_BUF, BUF_COST);
+    if (!piece)
+        return -ENOMEM;
+    piece->buf = ior_buf_ref(buf);
+    piece->end = buf->len;
+    cx->rt->output_bytes += ior__buf_count(buf, cx->rt);
+    return taken(cx->rt, res, buf->len, buf->len);
+}
+
+int ior_send_file(struct ior_context *cx, ior_id id, int fd, uint64_t offset, uint64_t len)
+{
+    struct ior_resource *res;
+    int err = find_writable(cx, id, &res);
+    if (err < 0)
+        return err;
+    if (fd < 0)
+        return -EBADF;
+    if (offset > INT64_MAX || len > INT64_MAX - offset)
+        return -EOVERFLOW;
+    if (len == 0)
+        return 0;
+    err = admit(res, 0, FILE_COST, sizeof(struct ior__piece));
+    if (err < 0)
+        return err;
+    const struct ior_os *os = cx->rt->os;
+    int own = os->dup(os->arg, fd);
+    if (own < 0)
+        return own;
+    struct ior__piece *piece = piece_for(res, IOR__PIECE_FILE, FILE_COST);
+    if (!piece) {
+        os->close(os->arg, own);
+        return -ENOMEM;
+    }
+    piece->fd = own;
+    piece->start = offset;
+    piece->end = offset + len;
+    return taken(cx->rt, res, len, 0);
+}
+
+uint64_t ior_queued(struct ior_context *cx, ior_id id)
+{
+    struct ior_resource *res;
+    return ior__find(cx, id, &res) < 0 ? 0 : ior__output_left(res);
+}

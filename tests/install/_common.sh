@@ -5,6 +5,7 @@
 # it was installed to (both packages must find their own prefix).
 set -eu
 : "${IOR_SOURCE_DIR:?}" "${IOR_BUILD_DIR:?}"
+# shellcheck disable=SC2034 # used where this is read
 here=$IOR_SOURCE_DIR/tests/install
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

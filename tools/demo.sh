@@ -89,6 +89,7 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
+trap 'exit 141' PIPE # whoever read the report has gone
 
 # A field of the status of the server process, in KiB; nothing where there is no /proc.
 status_kib() {

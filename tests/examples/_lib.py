@@ -6,6 +6,7 @@ Nothing here waits for a time to pass: reads block until bytes come (or LIMIT is
 until() asks again and again.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -50,6 +51,18 @@ def run(name, *args, env=None, check=None):
     if check is not None:
         assert result.returncode == check, (name, args, result)
     return result
+
+
+@contextlib.contextmanager
+def spawn(*args, **options):
+    """A process with pipes, in a group of its own, of which nothing is left in the end."""
+    with subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True,
+                          **{"stderr": subprocess.PIPE, **options}) as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 class Server:

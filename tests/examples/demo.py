@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 
-from _lib import BUILD, LIMIT, SOURCE, main, until
+from _lib import BUILD, LIMIT, SOURCE, main, spawn, until
 
 if not os.path.exists("/proc/self/stat"):
     print("skipped: there is no /proc")
@@ -19,6 +19,15 @@ DEMO = [*SCRIPT, "--connections", "300", "--seconds", "2", "--pause", "50"]
 
 def environment(**more):
     return {**os.environ, "IOR_BIN": os.path.join(BUILD, "examples"), **more}
+
+
+def nobody(group):
+    """Whether no process of a group is left."""
+    try:
+        os.killpg(group, 0)
+        return False
+    except ProcessLookupError:
+        return True
 
 
 def test_options():
@@ -67,23 +76,22 @@ def test_a_load_that_fails_fails_the_demo():
 
 
 def test_a_signal_leaves_nothing_behind():
-    demo = subprocess.Popen([*DEMO, "--seconds", "600"], env=environment(), stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    line = demo.stderr.readline()
-    assert "connections" in line, (line, demo.poll(), demo.stderr.read() if demo.poll() is not None else "")
-    demo.send_signal(signal.SIGTERM)
-    # Both streams end only once nobody holds them any more: the load and the server are gone, too.
-    demo.communicate(timeout=LIMIT)
-    assert demo.returncode == 143
+    with spawn(*DEMO, "--seconds", "600", env=environment()) as demo:
+        line = demo.stderr.readline()
+        assert "connections" in line, line
+        demo.send_signal(signal.SIGTERM)
+        # Both streams end only once nobody holds them any more: the load and the server are gone, too.
+        demo.communicate(timeout=LIMIT)
+        assert demo.returncode == 143
+        until(lambda: nobody(demo.pid), "the end of all its processes")
 
-    def nobody():
-        try:
-            os.killpg(demo.pid, 0)
-            return False
-        except ProcessLookupError:
-            return True
 
-    until(nobody, "the end of all its processes")
+def test_a_reader_that_goes_leaves_nothing_behind():
+    with spawn(*DEMO, env=environment(), stderr=subprocess.STDOUT) as demo:
+        assert "listens on" in demo.stdout.readline()
+        demo.stdout.close()
+        assert demo.wait(LIMIT) != 0
+        until(lambda: nobody(demo.pid), "the end of all its processes")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,16 @@ import subprocess
 import tempfile
 import threading
 
-from _lib import LIMIT, Server, main, path_of, run
+from _lib import LIMIT, Server, main, path_of, run, spawn
 
 
 def load(server_address, *args, check=0):
     result = run("load", "--connect", server_address, "--json", *args, check=check)
     return json.loads(result.stdout), result.stderr
+
+
+def endless(server):
+    return spawn(path_of("load"), "--connect", server.address, "--seconds", "600", "--progress", "--json")
 
 
 def test_a_good_server():
@@ -64,12 +68,11 @@ def test_the_plain_report_and_progress():
 
 def test_a_signal_ends_it_early_and_in_order():
     with Server("echo") as server:
-        process = subprocess.Popen([path_of("load"), "--connect", server.address, "--seconds", "600", "--progress",
-                                    "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert "connections" in process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=LIMIT)
-        assert process.returncode == 0
+        with endless(server) as process:
+            assert "connections" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=LIMIT)
+            assert process.returncode == 0
         report = json.loads(out)
         assert report["good"] is True and report["seconds"] < 500
 
@@ -163,14 +166,13 @@ def test_a_server_that_hangs_up():
 
 def test_a_server_that_is_killed():
     server = Server("echo")
-    process = subprocess.Popen([path_of("load"), "--connect", server.address, "--seconds", "600", "--progress",
-                                "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert "connections" in process.stderr.readline()
-    os.kill(server.pid(), signal.SIGKILL)
-    server.process.wait()
-    server.process.stdout.close()
-    out, _ = process.communicate(timeout=LIMIT)
-    assert process.returncode == 1
+    with endless(server) as process:
+        assert "connections" in process.stderr.readline()
+        os.kill(server.pid(), signal.SIGKILL)
+        server.process.wait()
+        server.process.stdout.close()
+        out, _ = process.communicate(timeout=LIMIT)
+        assert process.returncode == 1
     assert json.loads(out)["errors"] == 100
 
 

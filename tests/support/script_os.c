@@ -210,6 +210,8 @@ static int os_connect(void *arg, int fd, const struct ior_addr *addr)
     struct line *line;
     struct script_entry *entry;
     int err = begin(s, SCRIPT_CONNECT, fd, &line, &entry);
+    if (err == -EINTR)
+        line->connecting = true; /* it goes on without the caller */
     if (err < 0)
         return err;
     line->peer = *addr;

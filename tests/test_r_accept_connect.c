@@ -23,8 +23,9 @@ struct crowd {
     struct ior_addr addr;
     ior_id listener;
     int clients[CLIENTS];
-    struct rlimit limit;
 };
+
+static struct rlimit usual; /* what a test that fails must not leave lowered */
 
 /* CLIENTS connections the kernel has completed and nobody has accepted. */
 static void connect_crowd(struct crowd *c)
@@ -40,21 +41,25 @@ static void close_crowd(struct crowd *c)
 }
 
 /* No fd above those that are open now. */
-static void forbid_fds(struct crowd *c)
+static void forbid_fds(void)
 {
-    struct rlimit tight;
+    struct rlimit tight = usual;
     int next = dup(0);
     assert_true(next >= 0);
     close(next);
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &c->limit), 0);
-    tight = c->limit;
     tight.rlim_cur = (rlim_t)next;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
 }
 
-static void allow_fds(struct crowd *c)
+static void allow_fds(void)
 {
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &c->limit), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+}
+
+static int allow_again(void **state)
+{
+    (void)state;
+    return setrlimit(RLIMIT_NOFILE, &usual);
 }
 
 static unsigned accepted(struct probe *p, struct crowd *c)
@@ -89,7 +94,7 @@ static void r22_out_of_fds_is_told_once_and_idles(void **state)
     c.listener = probe_listen(p, NULL, &c.addr);
     other = probe_unix(p, NULL, &peer);
     connect_crowd(&c);
-    forbid_fds(&c);
+    forbid_fds();
     probe_until(p, probe_of(p, c.listener)->errors == 1);
     assert_int_equal(probe_of(p, c.listener)->last_error, EMFILE);
     assert_in_range(probe_quiet(p, 300), 1, 60); /* a spinning loop takes tens of thousands */
@@ -97,14 +102,14 @@ static void r22_out_of_fds_is_told_once_and_idles(void **state)
     assert_echo(p, other, peer);
     assert_int_equal(probe_of(p, c.listener)->errors, 1);
     assert_int_equal(probe_of(p, c.listener)->end, 0);
-    allow_fds(&c); /* somebody else freed fds: found out by trying again */
+    allow_fds(); /* somebody else freed fds: found out by trying again */
     probe_until(p, accepted(p, &c) == CLIENTS);
     assert_int_equal(probe_of(p, c.listener)->errors, 1);
     late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    forbid_fds(&c);
+    forbid_fds();
     assert_int_equal(connect(late, (struct sockaddr *)(void *)c.addr.raw, c.addr.len), 0);
     probe_until(p, probe_of(p, c.listener)->errors == 2); /* a new spell is told again */
-    allow_fds(&c);
+    allow_fds();
     probe_until(p, accepted(p, &c) == CLIENTS + 1);
     close_crowd(&c);
     close(late);
@@ -123,7 +128,7 @@ static void r22_accept_resumes_as_soon_as_an_fd_is_freed(void **state)
     for (int i = 0; i < 3; i++)
         victims[i] = probe_unix(p, NULL, &peers[i]);
     connect_crowd(&c);
-    forbid_fds(&c);
+    forbid_fds();
     probe_until(p, probe_of(p, c.listener)->errors == 1);
     probe_quiet(p, 100); /* the back-off has grown */
     for (unsigned i = 0; i < 3; i++) {
@@ -133,7 +138,7 @@ static void r22_accept_resumes_as_soon_as_an_fd_is_freed(void **state)
         assert_int_equal(accepted(p, &c), i + 1);
     }
     assert_in_range(probe_quiet(p, 100), 1, 30);
-    allow_fds(&c);
+    allow_fds();
     probe_until(p, accepted(p, &c) == CLIENTS);
     close_crowd(&c);
     for (int i = 0; i < 3; i++)
@@ -376,8 +381,8 @@ static void r27_connect_then_write_works(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(r22_out_of_fds_is_told_once_and_idles),
-        cmocka_unit_test(r22_accept_resumes_as_soon_as_an_fd_is_freed),
+        cmocka_unit_test_teardown(r22_out_of_fds_is_told_once_and_idles, allow_again),
+        cmocka_unit_test_teardown(r22_accept_resumes_as_soon_as_an_fd_is_freed, allow_again),
         cmocka_unit_test(r22_out_of_slots_is_told_once_and_idles),
         cmocka_unit_test(r23_aborted_connection_keeps_the_listener),
         cmocka_unit_test(r23_reset_before_accept_keeps_the_listener),
@@ -388,5 +393,7 @@ int main(void)
         cmocka_unit_test(r27_write_before_connect_keeps_the_error),
         cmocka_unit_test(r27_connect_then_write_works),
     };
+    if (getrlimit(RLIMIT_NOFILE, &usual) != 0)
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,6 +67,32 @@ static void rearm_zero(struct probe *p, ior_timer_id id, void *user)
     arm(p, 0, user);
 }
 
+/* A clock that moves in steps of 20 ms: timers armed in one step have one deadline. */
+static uint64_t coarse_clock(void *arg)
+{
+    (void)arg;
+    return net_now() / (20 * MS) * (20 * MS);
+}
+
+/* With a clock so coarse the new timer is due at once, in the very turn that armed it. */
+static void r39_zero_timer_rearmed_under_a_coarse_clock(void **state)
+{
+    struct ior_config config = probe_config();
+    struct ior_os os = *ior_os_default();
+    struct probe *p;
+    (void)state;
+    os.clock = coarse_clock;
+    config.os = &os;
+    p = probe_new(&config);
+    p->on_timer = rearm_zero;
+    arm(p, 0, NULL);
+    for (unsigned turn = 1; turn <= 50; turn++) {
+        probe_turns(p, 1);
+        assert_in_range(p->timers, turn - 1, turn);
+    }
+    probe_free(p);
+}
+
 static void r39_zero_timer_rearmed_waits_for_the_next_turn(void **state)
 {
     struct probe *p = probe_new(NULL);
@@ -145,13 +171,6 @@ static void r42_far_timers_are_neither_now_nor_never(void **state)
         assert_true(ior_runtime_turn(p->rt, IOR_NEVER) >= 0);
     assert_int_equal(p->timers, 1);
     probe_free(p);
-}
-
-/* A clock that moves in steps of 20 ms: timers armed in one step have one deadline. */
-static uint64_t coarse_clock(void *arg)
-{
-    (void)arg;
-    return net_now() / (20 * MS) * (20 * MS);
 }
 
 static uint64_t jumping_wall(void *arg)
@@ -407,6 +426,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(r39_zero_timer_rearmed_waits_for_the_next_turn),
+        cmocka_unit_test(r39_zero_timer_rearmed_under_a_coarse_clock),
         cmocka_unit_test(r40_rearming_counts_from_now),
         cmocka_unit_test(r41_fractions_of_a_millisecond_are_never_early_and_never_spin),
         cmocka_unit_test(r42_far_timers_are_neither_now_nor_never),

@@ -17,7 +17,7 @@ function(ior_flags target)
     else()
         # _FORTIFY_SOURCE needs optimisation; some distributions define it already.
         target_compile_options(${target} PRIVATE
-            $<$<CONFIG:Release,RelWithDebInfo,MinSizeRel>:-fstack-protector-strong;-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=2>)
+            $<$<CONFIG:Release,RelWithDebInfo,MinSizeRel>:-fstack-protector-strong;-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=2;-fno-plt>)
         target_link_options(${target} PRIVATE -Wl,-z,relro,-z,now)
     endif()
 endfunction()

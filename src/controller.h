@@ -31,6 +31,12 @@ struct ior_controller {
 
 struct ior_controller *ior__controller_new(void (*wake)(void *arg), void *wake_arg);
 
+/* Whether there is nothing to serve, nor a shutdown to look at: one load. The receiver's thread. */
+static inline bool ior__controller_idle(const struct ior_controller *ctl)
+{
+    return !ctl->pending && atomic_load_explicit(&ctl->head, memory_order_acquire) == NULL;
+}
+
 /* Whether something is queued that was not taken, or not served. The receiver's thread. */
 bool ior__controller_ready(const struct ior_controller *ctl);
 

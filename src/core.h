@@ -40,35 +40,38 @@ enum ior__bits {
     IOR__NO_WRITE = 1u << 22,  /* the fd is read-only */
     IOR__SOCKET = 1u << 23,
     IOR__LOST = 1u << 24,      /* somebody else closed the fd: its number is not ours to close */
-    IOR__IN_STARVED = 1u << 25, /* owed DRAINED once the runtime's output has fallen below its cap */
+    IOR__TIGHT = 1u << 25,     /* a block of output can be past its marks */
     IOR__LISTENER = 1u << 26,  /* the family: events go to handler.listener */
-    IOR__STREAM = 1u << 27,    /* the library's own kinds */
-    IOR__WATCH = 1u << 28,
+    IOR__STREAM = 1u << 27,    /* of ior__stream_ops */
+    IOR__DEAF = 1u << 28,      /* the engine does not watch for reading */
     IOR__SHUT = 1u << 29,      /* closing because of a shutdown: the wait for the peer's FIN is short */
     IOR__FULL_READS = 1u << 30, /* read_when_full */
 };
 
-/* The queue is one piece of copied bytes in its own block, untouched. (An enumerator cannot be so large.) */
+/*
+ * The queue is one piece of copied bytes in its own block, and only its `bytes` is set: ior__output_open makes it a queue
+ * like others. (An enumerator cannot be so large.)
+ */
 #define IOR__SMALL (UINT32_C(1) << 31)
 
 /* What remains in a resource that is handed back. */
 #define IOR__KEPT_BITS                                                                                            \
     (IOR__CONNECTING | IOR__WRITE_DEAD | IOR__FINISHING | IOR__FIN_SENT | IOR__NO_READ | IOR__NO_WRITE | \
-     IOR__SOCKET | IOR__LOST | IOR__LISTENER | IOR__STREAM | IOR__WATCH | IOR__FULL_READS)
+     IOR__SOCKET | IOR__LOST | IOR__LISTENER | IOR__STREAM | IOR__FULL_READS | IOR__TIGHT)
 
 /* A stream whose record can be answered by one read and its event, and one for which a small write settles all. */
 #define IOR__USUAL_BITS (IOR__STREAM | IOR__SOCKET | IOR__IN_SET)
 #define IOR__READ_UNUSUAL_BITS                                                                                     \
     (IOR__ENDING | IOR__TELL_REGISTERED | IOR__TELL_OPEN | IOR__CONNECTING | IOR__PAUSED | IOR__FULL | IOR__BLOCKED | \
-     IOR__EOF_SEEN | IOR__CLOSING | IOR__WRITE_DEAD | IOR__BACKOFF | IOR__AGAIN | IOR__TOLD_ERROR)
+     IOR__EOF_SEEN | IOR__CLOSING | IOR__WRITE_DEAD | IOR__BACKOFF | IOR__AGAIN | IOR__TOLD_ERROR | IOR__IN_READY)
 #define IOR__WRITE_UNUSUAL_BITS                                                                                \
     (IOR__ENDING | IOR__CONNECTING | IOR__BLOCKED | IOR__BACKOFF | IOR__WRITE_DEAD | IOR__FULL | IOR__OWED |  \
-     IOR__FINISHING | IOR__CLOSING | IOR__SHRINK | IOR__TOLD_ERROR)
+     IOR__FINISHING | IOR__CLOSING | IOR__SHRINK | IOR__TOLD_ERROR | IOR__DEAF)
 
 /* What makes a send something else than an append. */
 #define IOR__NO_SEND_BITS                                                                                     \
     (IOR__CONNECTING | IOR__FINISHING | IOR__FIN_SENT | IOR__CLOSING | IOR__WRITE_DEAD | IOR__ENDING | IOR__NO_WRITE | \
-     IOR__LISTENER | IOR__WATCH)
+     IOR__LISTENER)
 
 /* Internal deadlines, besides the four public ones. */
 enum { IOR__DEADLINE_BACKOFF = 4, IOR__DEADLINE_COUNT = 5 };
@@ -94,10 +97,29 @@ struct ior__marks {
     uint64_t high, low, cap;
 };
 
-/* FIFO lists of resources, linked through next_work or next_ready. */
+/* FIFO lists of resources: linked through next_ready ... */
 struct ior__list {
     struct ior_resource *first, *last;
 };
+
+/* ... and through next_work. `end` is where the next one goes. */
+struct ior__queue {
+    struct ior_resource *first;
+    struct ior_resource **end;
+};
+
+static inline void ior__queue_clear(struct ior__queue *queue)
+{
+    queue->first = NULL;
+    queue->end = &queue->first;
+}
+
+static inline void ior__queue_add(struct ior__queue *queue, struct ior_resource *res)
+{
+    res->next_work = NULL;
+    *queue->end = res;
+    queue->end = &res->next_work;
+}
 
 enum ior__phase {
     IOR__PHASE_NEW = 0,  /* start is still to be called */
@@ -110,7 +132,7 @@ enum ior__phase {
 
 struct ior_context {
     struct ior_runtime *rt;
-    struct ior_handler handler; /* a copy: members the user's version lacks are NULL */
+    struct ior_handler handler; /* a copy: members the user's version lacks are NULL; listener and transport never are */
     void *self;
     struct ior_controller *ctl;
     struct ior_context *next;
@@ -128,28 +150,30 @@ struct ior_runtime {
     const struct ior_os *os;
     const struct ior_engine_ops *engine_ops;
     void *engine;
-    const volatile unsigned char *guard; /* reads 0 in a forked child */
-    _Atomic uintptr_t owner;             /* the loop's thread */
+    _Atomic uintptr_t *owner;            /* the loop's thread; in a page that reads 0 in a forked child */
     uint64_t now_ns;                     /* the clock after the last wait */
     struct ior__slots slots;
-    struct ior__list work;  /* to be flushed, ended, or have its interest changed at the end of the turn */
+    struct ior__queue work; /* to be flushed, ended, or have its interest changed at the end of the turn */
     struct ior__list ready; /* to be served next turn without asking the engine */
-    struct ior__list ended; /* END is to be told */
+    struct ior__queue ended; /* END is to be told */
     uint32_t *fd_owners;    /* by fd: 1 + the slot of the resource registered with it, 0: none */
     uint32_t fd_owner_count;
     unsigned char *read_buf;
     size_t read_cap;
+    size_t read_short_most; /* a read of 1 .. so many bytes is a short one: read_bytes - 1 */
     uint32_t read_bytes;
     uint32_t budget_reads;
     /* what is lent to the service in the callback that runs now */
-    struct ior_event data_event; /* here, and not on the stack, where each of them would cost a canary */
-    struct iovec small_iov;
+    struct ior_event data_event; /* type and bytes are set for good */
+    struct iovec small_iov;      /* not on the stack, where it would cost a canary each time */
     struct ior_resource *lent_to;
     struct ior__accepting *accepting;
     /* output.c */
     struct ior__output *pool;
-    uint32_t pool_count;
-    uint64_t output_bytes;
+    uint32_t blocks; /* of queues and of the pool */
+    uint64_t output_bytes; /* memory of all queues and of the pool */
+    uint32_t stops;        /* services that are asked to stop, or are gone */
+    uint32_t tickers;      /* services with a tick */
     size_t output_cap_bytes;
     struct ior__marks default_marks; /* of the user's own kinds */
     uint64_t starved_level; /* output_bytes when the starved were looked at last */
@@ -169,6 +193,7 @@ struct ior_runtime {
     bool stopping;           /* the whole runtime is */
     bool need_rebuild;
     bool begun;              /* the services' start was called */
+    bool commands_left;      /* over the budget, for the next turn */
     int failed;              /* what a start answered */
     /* failing waits */
     int wait_error;
@@ -184,12 +209,7 @@ static inline void ior__work_add(struct ior_runtime *rt, struct ior_resource *re
     if (res->bits & IOR__IN_WORK)
         return;
     res->bits |= IOR__IN_WORK;
-    res->next_work = NULL;
-    if (rt->work.last)
-        rt->work.last->next_work = res;
-    else
-        rt->work.first = res;
-    rt->work.last = res;
+    ior__queue_add(&rt->work, res);
 }
 
 void ior__ready_add(struct ior_runtime *rt, struct ior_resource *res, unsigned io);
@@ -210,7 +230,7 @@ int ior__enter_slow(const struct ior_context *cx);
 
 static inline bool ior__on_thread(const struct ior_runtime *rt)
 {
-    return atomic_load_explicit(&rt->owner, memory_order_relaxed) == ior__thread() && *rt->guard != 0;
+    return atomic_load_explicit(rt->owner, memory_order_relaxed) == ior__thread();
 }
 
 static inline int ior__enter(const struct ior_context *cx)
@@ -243,8 +263,7 @@ static inline void ior__tell(struct ior_resource *res, struct ior_event *ev)
     ev->user = res->user;
     void (*fn)(void *, struct ior_context *, const struct ior_event *) =
         (res->bits & IOR__LISTENER) ? cx->handler.listener : cx->handler.transport;
-    if (fn)
-        fn(cx->self, cx, ev);
+    fn(cx->self, cx, ev);
 }
 
 void ior__tell_error(struct ior_resource *res, int err);
@@ -255,8 +274,7 @@ struct ior_emit {
     struct ior_resource *res;
 };
 
-void ior__dispatch_records(struct ior_runtime *rt, int count);
-void ior__dispatch_ready(struct ior_runtime *rt);
+void ior__dispatch(struct ior_runtime *rt, int count);
 void ior__handle_io(struct ior_resource *res, unsigned io);
 void ior__io_done(struct ior_resource *res, unsigned io, int r);
 void ior__tell_pending(struct ior_resource *res);
@@ -325,7 +343,11 @@ uint64_t ior__stop_deadline(const struct ior_runtime *rt);
 int ior__runtime_start(struct ior_runtime *rt);
 
 /* ---- guard.c: tells a forked child from its parent ---- */
-const volatile unsigned char *ior__guard_new(void);
-void ior__guard_free(const volatile unsigned char *guard);
+_Atomic uintptr_t *ior__guard_new(void);
+void ior__guard_free(_Atomic uintptr_t *guard);
+static inline bool ior__in_child(const struct ior_runtime *rt)
+{
+    return atomic_load_explicit(rt->owner, memory_order_relaxed) == 0;
+}
 
 #endif

@@ -96,7 +96,7 @@ static void hangup(struct ior_resource *res, unsigned what)
     }
 }
 
-static void on_stale(struct ior_runtime *rt, ior_id id)
+static IOR_APART void on_stale(struct ior_runtime *rt, ior_id id)
 {
     rt->stale_records++;
     ior__log(IOR_LOG_DEBUG, "a record of %#llx, which has ended", (unsigned long long)id);
@@ -105,7 +105,7 @@ static void on_stale(struct ior_runtime *rt, ior_id id)
     rt->last_stale_turn = rt->turns;
 }
 
-static void on_record(struct ior_runtime *rt, struct ior_resource *res, unsigned what)
+static IOR_APART void on_record(struct ior_runtime *rt, struct ior_resource *res, unsigned what)
 {
     if (res->bits & IOR__ENDING)
         return;
@@ -130,13 +130,40 @@ static void on_record(struct ior_runtime *rt, struct ior_resource *res, unsigned
         }
     }
     unsigned io = what & (own | IOR_HUP | IOR_ERR);
-    if (res->bits & IOR__CONNECTING)
+    if (res->bits & IOR__IN_READY)
+        res->pending |= (uint8_t)io; /* it is served behind the records anyway */
+    else if (res->bits & IOR__CONNECTING)
         ior__stream_connect_result(res);
     else if (io)
         ior__handle_io(res, io);
 }
 
-void ior__dispatch_records(struct ior_runtime *rt, int count)
+static void serve_ready(struct ior_runtime *rt, struct ior_resource *res)
+{
+    unsigned io = res->pending;
+    res->pending = 0;
+    res->bits &= ~(uint32_t)IOR__IN_READY;
+    if (res->bits & IOR__ENDING)
+        return;
+    ior__tell_pending(res);
+    if (res->bits & IOR__ENDING)
+        return;
+    unsigned own = ior__own_interest(res);
+    if ((res->bits & IOR__CONNECTING) && io)
+        ior__stream_connect_result(res);
+    else if (io & (own | IOR_HUP | IOR_ERR))
+        ior__handle_io(res, io & (own | IOR_HUP | IOR_ERR));
+    if ((res->bits & (IOR__ALWAYS | IOR__ENDING)) == IOR__ALWAYS) {
+        if (res->bits & IOR__BLOCKED) {
+            res->bits &= ~(uint32_t)IOR__BLOCKED;
+            ior__work_add(rt, res);
+        }
+        if (ior__own_interest(res))
+            ior__ready_add(rt, res, ior__own_interest(res));
+    }
+}
+
+static void dispatch_records(struct ior_runtime *rt, int count)
 {
     rt->records_taken += (uint64_t)count;
     for (const struct ior_record *record = rt->records, *end = record + count; record < end; record++) {
@@ -151,37 +178,10 @@ void ior__dispatch_records(struct ior_runtime *rt, int count)
     }
 }
 
-static void serve_ready(struct ior_runtime *rt, struct ior_resource *res)
+/* Serves what was left over from the last turn, a budget's worth. */
+static IOR_APART void dispatch_ready(struct ior_runtime *rt, struct ior__list left_over)
 {
-    unsigned io = res->pending;
-    res->pending = 0;
-    res->bits &= ~(uint32_t)IOR__IN_READY;
-    if (res->bits & IOR__ENDING)
-        return;
-    ior__tell_pending(res);
-    if (res->bits & (IOR__ENDING | IOR__CONNECTING))
-        return;
-    unsigned own = ior__own_interest(res);
-    if (io & own)
-        ior__handle_io(res, io & (own | IOR_HUP | IOR_ERR));
-    if ((res->bits & (IOR__ALWAYS | IOR__ENDING)) == IOR__ALWAYS) {
-        if (res->bits & IOR__BLOCKED) {
-            res->bits &= ~(uint32_t)IOR__BLOCKED;
-            ior__work_add(rt, res);
-        }
-        if (ior__own_interest(res))
-            ior__ready_add(rt, res, ior__own_interest(res));
-    }
-}
-
-void ior__dispatch_ready(struct ior_runtime *rt)
-{
-    ior__start_services(rt); /* those attached just now: start comes before events */
-    struct ior_resource *res = rt->ready.first;
-    struct ior_resource *last = rt->ready.last;
-    if (!res)
-        return;
-    rt->ready.first = rt->ready.last = NULL;
+    struct ior_resource *res = left_over.first;
     for (uint32_t i = 0; res && i < rt->budget_records; i++) {
         struct ior_resource *next = res->next_ready;
         serve_ready(rt, res);
@@ -189,10 +189,21 @@ void ior__dispatch_ready(struct ior_runtime *rt)
     }
     if (!res)
         return;
-    last->next_ready = rt->ready.first; /* over the budget: they are the first next time */
+    left_over.last->next_ready = rt->ready.first; /* over the budget: they are the first next time */
     rt->ready.first = res;
     if (!rt->ready.last)
-        rt->ready.last = last;
+        rt->ready.last = left_over.last;
+}
+
+void ior__dispatch(struct ior_runtime *rt, int count)
+{
+    struct ior__list left_over = rt->ready;
+    rt->ready.first = rt->ready.last = NULL;
+    dispatch_records(rt, count);
+    if (IOR_UNLIKELY(left_over.first != NULL)) {
+        ior__start_services(rt); /* those attached just now: start comes before events */
+        dispatch_ready(rt, left_over);
+    }
 }
 
 static bool may_emit(enum ior_event_type type)

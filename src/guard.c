@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Tells a forked child from its parent without a system call: a page that the kernel wipes at fork (MADV_WIPEONFORK,
- * Linux 4.14; INHERIT_ZERO on BSD). It reads 1 where it was made and 0 in a child. A runtime that is used in
- * the child would edit the parent's epoll set, which both share; the page makes such requests answer -EPERM.
+ * Linux 4.14; INHERIT_ZERO on BSD). It holds the thread a runtime belongs to, and reads 0 in a child. A runtime that is used
+ * in the child would edit the parent's epoll set, which both share; so such requests answer -EPERM, by the same test that keeps
+ * other threads out.
  */
 #include "core.h"
 
@@ -10,9 +11,9 @@
 
 #define GUARD_BYTES 4096u
 
-const volatile unsigned char *ior__guard_new(void)
+_Atomic uintptr_t *ior__guard_new(void)
 {
-    unsigned char *page = mmap(NULL, GUARD_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *page = mmap(NULL, GUARD_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED)
         return NULL;
 #if defined(MADV_WIPEONFORK)
@@ -22,12 +23,13 @@ const volatile unsigned char *ior__guard_new(void)
     if (minherit(page, GUARD_BYTES, INHERIT_ZERO) < 0)
         ior__log(IOR_LOG_INFO, "this kernel cannot wipe memory at fork: use after fork is not detected");
 #endif
-    *page = 1;
-    return page;
+    _Atomic uintptr_t *owner = page;
+    atomic_init(owner, ior__thread());
+    return owner;
 }
 
-void ior__guard_free(const volatile unsigned char *guard)
+void ior__guard_free(_Atomic uintptr_t *guard)
 {
     if (guard)
-        munmap((void *)(uintptr_t)guard, GUARD_BYTES);
+        munmap((void *)guard, GUARD_BYTES);
 }

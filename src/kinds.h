@@ -58,8 +58,41 @@ void ior__stream_opts_unref(struct ior__stream_opts *opts);
 struct ior_resource *ior__stream_new(int fd, struct ior__stream_opts *opts, uint32_t bits);
 /* ior__attach_resource, with the stream's idle deadline. */
 int ior__stream_attach(struct ior_context *cx, struct ior_resource *res, uint32_t tell_bits, ior_id *ret_id);
+/* Lends the first bytes of the read buffer to the service for the length of its callback. */
+static inline void ior__lend(struct ior_runtime *rt, struct ior_resource *res, size_t len)
+{
+    struct ior_context *cx = res->cx;
+    struct ior_event *ev = &rt->data_event;
+    rt->lent_to = res;
+    ev->id = res->id;
+    ev->user = res->user;
+    ev->data.len = len;
+    cx->handler.transport(cx->self, cx, ev);
+    rt->lent_to = NULL;
+}
+
+void ior__unread_free(struct ior__stream *stream);
+void ior__stream_read_more(struct ior_resource *res, ssize_t n);
+
 /* A record says that a stream of usual bits can be read: mostly one read that comes short, and its event. */
-void ior__stream_read(struct ior_runtime *rt, struct ior_resource *res);
+static inline void ior__stream_read(struct ior_runtime *rt, struct ior_resource *res)
+{
+    struct ior__stream *stream = (struct ior__stream *)res;
+    if (IOR_UNLIKELY(stream->unread != NULL)) {
+        ior__handle_io(res, IOR_READ);
+        return;
+    }
+    ssize_t n = rt->os->recv(rt->os->arg, res->fd, rt->read_buf, rt->read_bytes);
+    if (IOR_UNLIKELY((size_t)n - 1 >= rt->read_short_most)) {
+        ior__stream_read_more(res, n);
+        return;
+    }
+    ior__touch_idle(res);
+    ior__lend(rt, res, (size_t)n);
+    if (IOR_UNLIKELY(stream->unread && stream->unread->len == 0))
+        ior__unread_free(stream);
+}
+
 unsigned ior__stream_interest(const struct ior_resource *res);
 /* After a flush: half-closes, ends. */
 void ior__stream_settle(struct ior_resource *res);

@@ -30,6 +30,13 @@ unsigned ior__own_interest(const struct ior_resource *res)
     return io;
 }
 
+/* What the engine knows of it now. */
+static void applied(struct ior_resource *res, unsigned interest)
+{
+    res->applied = (uint8_t)interest;
+    res->bits = (interest & IOR_READ) ? res->bits & ~(uint32_t)IOR__DEAF : res->bits | (uint32_t)IOR__DEAF;
+}
+
 void ior__leave_set(struct ior_resource *res)
 {
     struct ior_runtime *rt = res->cx->rt;
@@ -90,7 +97,7 @@ void ior__apply_interest(struct ior_resource *res)
     if (err < 0)
         interest_failed(res, err);
     else
-        res->applied = (uint8_t)wanted;
+        applied(res, wanted);
 }
 
 /* The engine's set is made anew, because it holds fds that somebody closed while a duplicate keeps them alive. */
@@ -110,7 +117,7 @@ void ior__rebuild(struct ior_runtime *rt)
             continue;
         unsigned wanted = ior__wanted(res);
         res->bits &= ~(uint32_t)IOR__IN_SET;
-        res->applied = (uint8_t)wanted;
+        applied(res, wanted);
         err = rt->engine_ops->watch(rt->engine, res->fd, res->id, wanted);
         if (err == 0)
             res->bits |= IOR__IN_SET;
@@ -142,17 +149,23 @@ static void detach(struct ior_resource *res)
 /*
  * Which resource has which fd. epoll goes by the open file, not by the number: where somebody closed a registered fd and its
  * number came again, registering it works, and ending the old resource would take the new one out of the set and close its
- * fd. Numbers far up (simulated fds) are left to their engine.
+ * fd. Simulated fds (from 2^30 on) are counted from 0.
  */
-#define FD_OWNERS_MOST (1 << 24)
+#define FD_OWNERS_MOST (1u << 24)
+
+static uint32_t fd_index(int fd)
+{
+    return (uint32_t)fd & 0x3fffffffu;
+}
 
 static int fd_owners_reserve(struct ior_runtime *rt, int fd)
 {
     uint32_t count = rt->fd_owner_count;
-    if (fd >= FD_OWNERS_MOST || (uint32_t)fd < count)
+    uint32_t index = fd_index(fd);
+    if (index >= FD_OWNERS_MOST || index < count)
         return 0;
     uint32_t grown = count ? count : 64;
-    while (grown <= (uint32_t)fd)
+    while (grown <= index)
         grown *= 2;
     uint32_t *owners = ior__realloc(rt->fd_owners, count * sizeof(*owners), grown * sizeof(*owners));
     if (!owners)
@@ -165,20 +178,21 @@ static int fd_owners_reserve(struct ior_runtime *rt, int fd)
 
 static struct ior_resource *fd_owner(const struct ior_runtime *rt, int fd)
 {
-    uint32_t owner = (uint32_t)fd < rt->fd_owner_count ? rt->fd_owners[fd] : 0;
-    return owner ? ior__slots_at(&rt->slots, owner - 1) : NULL;
+    uint32_t owner = fd_index(fd) < rt->fd_owner_count ? rt->fd_owners[fd_index(fd)] : 0;
+    struct ior_resource *res = owner ? ior__slots_at(&rt->slots, owner - 1) : NULL;
+    return res && res->fd == fd ? res : NULL;
 }
 
 static void fd_owner_set(struct ior_runtime *rt, const struct ior_resource *res)
 {
-    if ((uint32_t)res->fd < rt->fd_owner_count)
-        rt->fd_owners[res->fd] = 1 + (uint32_t)(res->id >> IOR__SLOT_SHIFT);
+    if (fd_index(res->fd) < rt->fd_owner_count)
+        rt->fd_owners[fd_index(res->fd)] = 1 + (uint32_t)(res->id >> IOR__SLOT_SHIFT);
 }
 
 static void fd_owner_clear(struct ior_runtime *rt, const struct ior_resource *res)
 {
     if (fd_owner(rt, res->fd) == res)
-        rt->fd_owners[res->fd] = 0;
+        rt->fd_owners[fd_index(res->fd)] = 0;
 }
 
 /* Puts a new resource's fd into the engine; what had the same number before lost it. */
@@ -196,7 +210,7 @@ static int first_watch(struct ior_runtime *rt, struct ior_resource *res)
     if (err == -EPERM && before)
         return -EEXIST;
     res->bits |= err < 0 ? IOR__ALWAYS : IOR__IN_SET;
-    res->applied = err < 0 ? 0 : (uint8_t)wanted;
+    applied(res, err < 0 ? 0 : wanted);
     if (before) {
         before->bits = (before->bits & ~(uint32_t)IOR__IN_SET) | IOR__LOST;
         rt->need_rebuild = true;
@@ -247,16 +261,6 @@ void ior__latch_error(struct ior_resource *res, int error)
         res->error = (int16_t)error;
 }
 
-static void list_add(struct ior__list *list, struct ior_resource *res)
-{
-    res->next_work = NULL;
-    if (list->last)
-        list->last->next_work = res;
-    else
-        list->first = res;
-    list->last = res;
-}
-
 void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadline)
 {
     struct ior_runtime *rt = res->cx->rt;
@@ -278,7 +282,7 @@ void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadlin
     if (res->bits & IOR__IN_WORK)
         return; /* step 5 finds it there */
     res->bits |= IOR__IN_WORK;
-    list_add(&rt->ended, res);
+    ior__queue_add(&rt->ended, res);
 }
 
 int ior__start_close(struct ior_resource *res, enum ior_why why, uint64_t drain_at_ns)
@@ -320,7 +324,7 @@ static void settle(struct ior_resource *res)
 static IOR_APART void settle_one(struct ior_runtime *rt, struct ior_resource *res)
 {
     if (res->bits & IOR__ENDING) {
-        list_add(&rt->ended, res);
+        ior__queue_add(&rt->ended, res);
         return;
     }
     res->bits &= ~(uint32_t)IOR__IN_WORK;
@@ -335,16 +339,16 @@ static IOR_APART void settle_one(struct ior_runtime *rt, struct ior_resource *re
 void ior__settle_work(struct ior_runtime *rt)
 {
     struct ior_resource *res = rt->work.first;
-    rt->work.first = rt->work.last = NULL;
+    ior__queue_clear(&rt->work);
     while (res) {
         struct ior_resource *next = res->next_work;
         const uint32_t small = IOR__USUAL_BITS | IOR__SMALL;
-        bool only_writes = (res->bits & (small | IOR__WRITE_UNUSUAL_BITS)) == small && (res->applied & IOR_READ);
+        bool only_writes = (res->bits & (small | IOR__WRITE_UNUSUAL_BITS)) == small;
         if (IOR_UNLIKELY(!only_writes || !ior__flush_small(rt, res)))
             settle_one(rt, res);
         res = next;
     }
-    ior__serve_starved(rt);
+    ior__output_relieve(rt);
 }
 
 /* Frees a resource that is in no runtime. */
@@ -376,6 +380,7 @@ static void finalize(struct ior_resource *res)
 {
     struct ior_context *cx = res->cx;
     struct ior_runtime *rt = cx->rt;
+    ior__output_open(res);
     tell_end(res);
     ior__output_leave(res);
     detach(res);
@@ -408,7 +413,7 @@ static void sweep_ready(struct ior_runtime *rt)
 void ior__end_resources(struct ior_runtime *rt)
 {
     struct ior_resource *res = rt->ended.first;
-    rt->ended.first = rt->ended.last = NULL;
+    ior__queue_clear(&rt->ended);
     for (struct ior_resource *at = res; at; at = at->next_work) {
         if (at->bits & IOR__IN_READY) {
             sweep_ready(rt);
@@ -420,7 +425,7 @@ void ior__end_resources(struct ior_runtime *rt)
         finalize(res);
         res = next;
     }
-    ior__serve_starved(rt); /* what ended may have held the memory others wait for */
+    ior__output_relieve(rt); /* what ended may have held the memory others wait for */
     if (IOR_UNLIKELY(rt->need_rebuild))
         ior__rebuild(rt);
 }

@@ -10,7 +10,7 @@
  * transport's marks; `memory` counts towards the runtime's cap (blocks, and shared buffers once).
  *
  * Invariants: bytes is the sum of end - start over the pieces; at the end of a turn no transport holds a queue without
- * pieces; a queue in the pool is primed (ior__output_prime); nothing here calls a service but relax.
+ * pieces; nothing here calls a service but relax.
  */
 #include "output.h"
 
@@ -25,8 +25,7 @@
 
 /* ---- blocks ---- */
 
-/* Makes a queue empty, and its first piece ready for copied bytes. */
-void ior__output_prime(struct ior__output *out)
+static void prime(struct ior__output *out)
 {
     *out = (struct ior__output){.memory = IOR__OUTPUT_BLOCK};
     out->first_piece = (struct ior__piece){
@@ -38,9 +37,37 @@ struct ior__output *ior__output_block_new(struct ior_runtime *rt)
     struct ior__output *out = ior__alloc(IOR__OUTPUT_BLOCK);
     if (!out)
         return NULL;
-    ior__output_prime(out);
+    prime(out);
+    rt->blocks++;
     rt->output_bytes += IOR__OUTPUT_BLOCK;
     return out;
+}
+
+void ior__output_block_free(struct ior_runtime *rt, struct ior__output *out)
+{
+    ior__free(out, IOR__OUTPUT_BLOCK);
+    rt->blocks--;
+    rt->output_bytes -= IOR__OUTPUT_BLOCK;
+}
+
+uint64_t ior__output_held(const struct ior_runtime *rt)
+{
+    uint64_t held = rt->output_bytes;
+    for (const struct ior__output *out = rt->pool; out; out = out->next)
+        held -= IOR__OUTPUT_BLOCK;
+    return held;
+}
+
+void ior__output_trim(struct ior_runtime *rt)
+{
+    struct ior__output *last = rt->pool;
+    for (uint32_t i = 1; last && i < IOR__POOL_MOST; i++)
+        last = last->next;
+    while (last && last->next) {
+        struct ior__output *out = last->next;
+        last->next = out->next;
+        ior__output_block_free(rt, out);
+    }
 }
 
 void ior__output_release(struct ior_resource *res)
@@ -49,18 +76,14 @@ void ior__output_release(struct ior_resource *res)
     if (!out || out->head)
         return;
     res->output = NULL;
-    ior__output_prime(out);
+    prime(out);
     ior__output_put(res->cx->rt, out);
 }
 
 void ior__output_pool_free(struct ior_runtime *rt)
 {
-    while (rt->pool) {
-        struct ior__output *out = rt->pool;
-        rt->pool = out->next;
-        ior__free(out, IOR__OUTPUT_BLOCK);
-    }
-    rt->pool_count = 0;
+    while (rt->pool)
+        ior__output_block_free(rt, ior__output_get(rt));
 }
 
 /* Frees the first piece. The accounts of `rt` follow, where there is one. */
@@ -254,7 +277,7 @@ static void relax(struct ior_resource *res)
         }
     }
     bool costly = out && out->cost > marks->cap; /* refused for its many pieces: a quarter of the bound is the low mark */
-    if (!(res->bits & IOR__OWED) || (res->bits & (IOR__IN_STARVED | IOR__CLOSING)) || charge > marks->low ||
+    if (!(res->bits & IOR__OWED) || (res->bits & IOR__CLOSING) || res->share > 0 || charge > marks->low ||
         charge > room || costly)
         return;
     res->bits &= ~(uint32_t)IOR__OWED;
@@ -266,7 +289,7 @@ static void relax(struct ior_resource *res)
 
 void ior__flush(struct ior_resource *res)
 {
-    res->bits &= ~IOR__SMALL;
+    ior__output_open(res);
     struct ior__output *out = res->output;
     if (out && out->head && !(res->bits & (IOR__BLOCKED | IOR__WRITE_DEAD | IOR__BACKOFF | IOR__CONNECTING)))
         write_out(res);
@@ -275,8 +298,10 @@ void ior__flush(struct ior_resource *res)
         relax(res);
 }
 
-static IOR_APART void wrote_less(struct ior_resource *res, ssize_t n)
+/* A small flush that did not write all; ior__flush goes on with what is left. */
+void ior__flush_small_less(struct ior_resource *res, ssize_t n)
 {
+    ior__output_open(res);
     if (n > 0) {
         consume(res, (uint64_t)n);
         ior__touch_idle(res);
@@ -286,46 +311,23 @@ static IOR_APART void wrote_less(struct ior_resource *res, ssize_t n)
         wrote(res, (int)n);
 }
 
-bool ior__flush_small(struct ior_runtime *rt, struct ior_resource *res)
-{
-    res->bits &= ~(IOR__SMALL | (uint32_t)IOR__IN_WORK);
-    struct ior__output *out = res->output;
-    size_t len = (size_t)out->bytes;
-    rt->small_iov.iov_base = out->room;
-    rt->small_iov.iov_len = len;
-    ssize_t n = rt->os->send(rt->os->arg, res->fd, &rt->small_iov, 1);
-    if (IOR_UNLIKELY(n != (ssize_t)len)) {
-        wrote_less(res, n);
-        res->bits |= IOR__IN_WORK; /* as it was: its caller goes on with it */
-        return false;
-    }
-    res->written += len;
-    ior__touch_idle(res);
-    res->output = NULL;
-    out->head = out->tail = NULL;
-    out->bytes = out->charge = 0;
-    out->first_piece.end = 0;
-    ior__output_put(rt, out);
-    return true;
-}
-
 void ior__serve_starved(struct ior_runtime *rt)
 {
     uint64_t cap = rt->output_cap_bytes;
-    if (IOR_LIKELY(!rt->starved) || rt->output_bytes >= rt->starved_level)
+    uint64_t held = ior__output_held(rt);
+    if (held >= rt->starved_level)
         return;
     rt->starved = false;
-    rt->starved_level = rt->output_bytes;
+    rt->starved_level = held;
     for (uint32_t i = 0; i < rt->slots.made; i++) {
         struct ior_resource *res = ior__slots_at(&rt->slots, i);
-        if (!res || (res->bits & (IOR__IN_STARVED | IOR__ENDING)) != IOR__IN_STARVED)
+        if (!res || res->share == 0 || (res->bits & IOR__ENDING))
             continue;
         uint64_t need = (cap / UINT16_MAX + 1) * res->share;
-        if (rt->output_bytes > 0 && rt->output_bytes + need > cap) {
+        if (held > 0 && held + need > cap) {
             rt->starved = true; /* its turn comes when still more has been written */
             continue;
         }
-        res->bits &= ~(uint32_t)IOR__IN_STARVED;
         res->share = 0;
         ior__work_add(rt, res);
     }
@@ -349,8 +351,10 @@ void ior__output_leave(struct ior_resource *res)
 {
     struct ior__output *out = res->output;
     struct ior_runtime *rt = res->cx->rt;
-    if (out)
-        rt->output_bytes -= out->memory + count_bufs(out, rt, ior__buf_uncount);
+    if (!out)
+        return;
+    rt->blocks--;
+    rt->output_bytes -= out->memory + count_bufs(out, rt, ior__buf_uncount);
 }
 
 int ior__output_enter(struct ior_resource *res, struct ior_runtime *rt)
@@ -358,8 +362,9 @@ int ior__output_enter(struct ior_resource *res, struct ior_runtime *rt)
     struct ior__output *out = res->output;
     if (!out)
         return 0;
+    rt->blocks++;
     rt->output_bytes += out->memory + count_bufs(out, rt, ior__buf_count);
-    if (rt->output_bytes > rt->output_cap_bytes) {
+    if (ior__output_held(rt) > rt->output_cap_bytes) {
         ior__output_leave(res);
         return -ENOBUFS;
     }

@@ -56,34 +56,38 @@ static inline const struct ior__marks *ior__marks_of(const struct ior_resource *
 
 /* ---- blocks: a pool of the runtime ---- */
 
-#define IOR__POOL_MOST 256u
+/* What the queues hold; the pool counts towards the cap too, but is given up before a send is refused. */
+uint64_t ior__output_held(const struct ior_runtime *rt);
 
-/* An empty queue, with room for IOR__OUTPUT_ROOM bytes ready to be used. NULL: out of memory. */
+/* A new block: a queue without pieces, with room for IOR__OUTPUT_ROOM bytes in its first one. NULL: out of memory. */
 struct ior__output *ior__output_block_new(struct ior_runtime *rt);
-void ior__output_prime(struct ior__output *out);
+void ior__output_block_free(struct ior_runtime *rt, struct ior__output *out);
 
+/* A block of the pool, which must have one. Its head, tail, sums and where its first piece ends are still to be set. */
 static inline struct ior__output *ior__output_get(struct ior_runtime *rt)
 {
     struct ior__output *out = rt->pool;
-    if (IOR_UNLIKELY(!out))
-        return ior__output_block_new(rt);
     rt->pool = out->next;
-    rt->pool_count--;
-    rt->output_bytes += IOR__OUTPUT_BLOCK;
     return out;
 }
 
-/* Gives back a queue without pieces, primed. */
 static inline void ior__output_put(struct ior_runtime *rt, struct ior__output *out)
 {
-    rt->output_bytes -= IOR__OUTPUT_BLOCK;
-    if (IOR_UNLIKELY(rt->pool_count >= IOR__POOL_MOST)) {
-        ior__free(out, IOR__OUTPUT_BLOCK);
-        return;
-    }
     out->next = rt->pool;
     rt->pool = out;
-    rt->pool_count++;
+}
+
+#define IOR__POOL_MOST 256u /* blocks */
+
+/* Makes a small queue (IOR__SMALL) one like others. */
+static inline void ior__output_open(struct ior_resource *res)
+{
+    struct ior__output *out = res->output;
+    if (!(res->bits & IOR__SMALL))
+        return;
+    res->bits &= ~IOR__SMALL;
+    out->head = out->tail = &out->first_piece;
+    out->first_piece.end = out->charge = out->bytes;
 }
 
 /* Gives the queue back, if it has no pieces. */
@@ -103,13 +107,38 @@ void ior__flush(struct ior_resource *res);
  * The same for a stream with nothing else to settle and with IOR__SMALL. True: the kernel took it all, which leaves nothing
  * to do, and it is off the work list; else it is settled like any other.
  */
-bool ior__flush_small(struct ior_runtime *rt, struct ior_resource *res);
+void ior__flush_small_less(struct ior_resource *res, ssize_t n);
+static inline bool ior__flush_small(struct ior_runtime *rt, struct ior_resource *res)
+{
+    struct ior__output *out = res->output;
+    rt->small_iov.iov_base = out->room;
+    rt->small_iov.iov_len = (size_t)out->bytes;
+    ssize_t n = rt->os->send(rt->os->arg, res->fd, &rt->small_iov, 1);
+    if (IOR_UNLIKELY((uint64_t)n != out->bytes)) {
+        ior__flush_small_less(res, n);
+        return false;
+    }
+    res->bits &= ~(IOR__SMALL | (uint32_t)IOR__IN_WORK);
+    res->written += out->bytes;
+    res->output = NULL;
+    ior__touch_idle(res);
+    ior__output_put(rt, out);
+    return true;
+}
 
 /* A write failed for good: writing stops, what is to be read is read, then END with the first cause. */
 void ior__write_failed(struct ior_resource *res, int error);
 
-/* The runtime's output has fallen: whoever was refused because of its cap is told. */
+/* Whoever was refused because of the runtime's cap is told, where its output has fallen; the pool is kept small. */
 void ior__serve_starved(struct ior_runtime *rt);
+void ior__output_trim(struct ior_runtime *rt);
+static inline void ior__output_relieve(struct ior_runtime *rt)
+{
+    if (IOR_UNLIKELY(rt->starved))
+        ior__serve_starved(rt);
+    if (IOR_UNLIKELY(rt->blocks > IOR__POOL_MOST))
+        ior__output_trim(rt);
+}
 
 /* Takes a queue out of the accounts of a runtime (END), or into them (registration; -ENOBUFS over the cap). */
 void ior__output_leave(struct ior_resource *res);

@@ -161,7 +161,7 @@ void ior_reactor_free(struct ior_reactor *reactor)
 {
     if (!reactor)
         return;
-    if (*reactor->rt->guard == 0) { /* a forked child: the thread stayed with the parent */
+    if (ior__in_child(reactor->rt)) { /* a forked child: the thread stayed with the parent */
         reactor_release(reactor);
         return;
     }

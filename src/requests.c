@@ -121,7 +121,7 @@ int ior_close(struct ior_context *cx, ior_id id, uint64_t drain_ns)
     int err = ior__find(cx, id, &res);
     if (err < 0)
         return err;
-    if ((res->bits & (IOR__LISTENER | IOR__WATCH | IOR__CONNECTING)) || !res->ops->write) {
+    if ((res->bits & (IOR__LISTENER | IOR__CONNECTING)) || !res->ops->write) {
         ior__end(res, IOR_ASKED, 0, -1);
         return 0;
     }
@@ -134,7 +134,7 @@ int ior_abort(struct ior_context *cx, ior_id id)
     int err = ior__find(cx, id, &res);
     if (err < 0)
         return err;
-    if (res->bits & (IOR__LISTENER | IOR__WATCH))
+    if ((res->bits & IOR__LISTENER) || res->ops == &ior__watch_ops)
         return -EOPNOTSUPP;
     const struct ior_os *os = cx->rt->os;
     ior__end(res, IOR_ASKED, 0, -1);
@@ -188,7 +188,8 @@ int ior_resume(struct ior_context *cx, ior_id id)
     bool unread = ior_resource_unread(res, NULL, 0, NULL) > 0;
     if (unread)
         res->bits |= IOR__AGAIN;
-    if (unread || (res->bits & IOR__WRITE_DEAD) || !(res->bits & (IOR__STREAM | IOR__LISTENER | IOR__WATCH)))
+    bool own_kind = res->ops != &ior__stream_ops && res->ops != &ior__listener_ops && res->ops != &ior__watch_ops;
+    if (unread || (res->bits & IOR__WRITE_DEAD) || own_kind) /* these may have something that no engine knows of */
         ior__ready_add(cx->rt, res, IOR_READ);
     ior__work_add(cx->rt, res);
     return 0;

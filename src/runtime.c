@@ -2,10 +2,9 @@
 /*
  * The loop. ior_runtime_turn is a list of named steps and nothing else; each has its file:
  *
- *   1 wait_for_records       here, engine/        3 ior__fire_timers       service_timers.c, deadlines.c
- *   2 ior__dispatch_records  dispatch.c           4 ior__serve_commands    service.c, controller.c
- *     ior__dispatch_ready    dispatch.c           5 ior__settle_work       life.c, output.c
- *                                                 6 ior__end_resources     life.c
+ *   1 wait_for_records    here, engine/                     4 ior__serve_commands   service.c, controller.c
+ *   2 ior__dispatch       dispatch.c, resource/             5 ior__settle_work      life.c, output.c
+ *   3 ior__fire_timers    service_timers.c, deadlines.c     6 ior__end_resources    life.c
  *
  * What a step's callbacks ask for takes effect at once where it can, and else goes on a list that a later step, or the
  * next turn, takes whole. So no callback can keep the turn from ending, and while anything is on a list the next turn does not wait.
@@ -69,6 +68,7 @@ static void set_limits(struct ior_runtime *rt, const struct ior_config *config)
     ior__slots_init(&rt->slots, or_default(config->max_resources, IOR__SLOT_MAX));
     ior__slots_init(&rt->timer_slots, or_default(config->max_timers, IOR__SLOT_MAX));
     rt->read_bytes = or_default(config->read_bytes, READ_BYTES_DEFAULT);
+    rt->read_short_most = rt->read_bytes - (size_t)1;
     rt->budget_records = or_default(config->records, RECORDS_DEFAULT);
     rt->budget_accepts = or_default(config->accepts, ACCEPTS_DEFAULT);
     rt->budget_reads = or_default(config->reads, READS_DEFAULT);
@@ -121,7 +121,7 @@ static void runtime_release(struct ior_runtime *rt, bool in_child)
     ior__free(rt->fd_owners, rt->fd_owner_count * sizeof(*rt->fd_owners));
     ior__free(rt->read_buf, rt->read_cap);
     ior__free(rt->records, rt->budget_records * sizeof(*rt->records));
-    ior__guard_free(rt->guard);
+    ior__guard_free(rt->owner);
     ior__free(rt, sizeof(*rt));
 }
 
@@ -138,15 +138,18 @@ int ior_runtime_new(const struct ior_config *config, const struct ior_handler *h
     if (!rt)
         return -ENOMEM;
     rt->os = in.os ? in.os : ior_os_default();
+    ior__queue_clear(&rt->work);
+    ior__queue_clear(&rt->ended);
     set_limits(rt, &in);
-    rt->guard = ior__guard_new();
+    rt->owner = ior__guard_new();
     rt->records = ior__alloc(rt->budget_records * sizeof(*rt->records));
     rt->read_buf = ior__alloc(rt->read_bytes);
     rt->read_cap = rt->read_buf ? rt->read_bytes : 0;
-    err = rt->guard && rt->records && rt->read_buf ? open_engine(rt, &in) : -ENOMEM;
+    rt->data_event.type = IOR_EV_DATA;
+    rt->data_event.data.bytes = rt->read_buf;
+    err = rt->owner && rt->records && rt->read_buf ? open_engine(rt, &in) : -ENOMEM;
     struct ior_context *cx;
     if (err == 0) {
-        atomic_init(&rt->owner, ior__thread());
         rt->now_ns = rt->os->clock(rt->os->arg);
         err = ior__context_new(rt, handler, self, &cx);
     }
@@ -207,7 +210,7 @@ int ior_runtime_stats(struct ior_runtime *rt, struct ior_stats *stats)
         .wakes = wakes,
         .commands = rt->commands_served,
         .timers_fired = rt->timers_fired,
-        .output_bytes = rt->output_bytes,
+        .output_bytes = ior__output_held(rt),
         .timers = rt->timers.count,
     };
     return 0;
@@ -227,6 +230,8 @@ static uint64_t next_deadline(const struct ior_runtime *rt)
     if (has_work(rt))
         return 0;
     uint64_t timer_ns = ior__timers_next(&rt->timers);
+    if (IOR_LIKELY(rt->stops == 0 && !rt->commands_left))
+        return timer_ns;
     uint64_t stop_ns = ior__stop_deadline(rt);
     return timer_ns < stop_ns ? timer_ns : stop_ns;
 }
@@ -272,30 +277,45 @@ static int wait_for_records(struct ior_runtime *rt, uint64_t wait_ns)
     return count;
 }
 
+/* Whether step 4 has anything to do: one load for each service. */
+static bool commands_wait(const struct ior_runtime *rt)
+{
+    for (const struct ior_context *cx = rt->contexts; cx; cx = cx->next) {
+        if (!ior__controller_idle(cx->ctl))
+            return true;
+    }
+    return rt->drops || rt->stops > 0;
+}
+
 static void turn(struct ior_runtime *rt, uint64_t wait_ns)
 {
-    ior__start_services(rt);
+    if (rt->new_contexts > 0)
+        ior__start_services(rt);
     int count = wait_for_records(rt, wait_ns);
-    ior__tick_services(rt);
-    ior__dispatch_records(rt, count);
-    ior__dispatch_ready(rt);
-    ior__fire_timers(rt);
-    ior__serve_commands(rt);
-    ior__advance_stops(rt);
+    if (rt->tickers > 0)
+        ior__tick_services(rt);
+    ior__dispatch(rt, count);
+    if (ior__timers_next(&rt->timers) <= rt->now_ns)
+        ior__fire_timers(rt);
+    if (commands_wait(rt))
+        ior__serve_commands(rt);
+    if (rt->stops > 0)
+        ior__advance_stops(rt);
     ior__settle_work(rt);
-    ior__end_resources(rt);
+    if (rt->ended.first || rt->need_rebuild)
+        ior__end_resources(rt);
 }
 
 /* The runtime belongs to the thread that turns it. */
 static int own(struct ior_runtime *rt)
 {
-    if (*rt->guard == 0)
+    if (ior__in_child(rt))
         return -EPERM;
     if (rt->busy)
         return -EBUSY;
     uintptr_t self = ior__thread();
-    if (IOR_UNLIKELY(atomic_load_explicit(&rt->owner, memory_order_relaxed) != self || !rt->begun)) {
-        atomic_store_explicit(&rt->owner, self, memory_order_relaxed);
+    if (IOR_UNLIKELY(atomic_load_explicit(rt->owner, memory_order_relaxed) != self || !rt->begun)) {
+        atomic_store_explicit(rt->owner, self, memory_order_relaxed);
         for (struct ior_context *cx = rt->contexts; cx; cx = cx->next)
             atomic_store_explicit(&cx->ctl->loop_thread, self, memory_order_relaxed);
     }
@@ -304,7 +324,7 @@ static int own(struct ior_runtime *rt)
 
 static int outcome(const struct ior_runtime *rt)
 {
-    return ior__over(rt) ? rt->failed : 1;
+    return rt->stops > 0 && ior__over(rt) ? rt->failed : 1;
 }
 
 int ior_runtime_turn(struct ior_runtime *rt, uint64_t wait_ns)
@@ -312,7 +332,7 @@ int ior_runtime_turn(struct ior_runtime *rt, uint64_t wait_ns)
     if (!rt)
         return -EINVAL;
     int err = own(rt);
-    if (err < 0 || ior__over(rt))
+    if (err < 0 || outcome(rt) != 1)
         return err < 0 ? err : rt->failed;
     rt->busy = true;
     turn(rt, wait_ns);
@@ -382,7 +402,7 @@ void ior_runtime_free(struct ior_runtime *rt)
 {
     if (!rt)
         return;
-    if (*rt->guard == 0) {
+    if (ior__in_child(rt)) {
         free_in_child(rt);
         return;
     }

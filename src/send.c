@@ -22,7 +22,7 @@
 /* Why a transport takes no sends. */
 static int send_refused(const struct ior_resource *res)
 {
-    if ((res->bits & (IOR__LISTENER | IOR__WATCH | IOR__NO_WRITE)) || !res->ops->write)
+    if ((res->bits & (IOR__LISTENER | IOR__NO_WRITE)) || !res->ops->write)
         return -EOPNOTSUPP;
     return (res->bits & IOR__CONNECTING) ? -ENOTCONN : -EPIPE;
 }
@@ -36,6 +36,7 @@ static inline int find_writable(struct ior_context *cx, ior_id id, struct ior_re
         return err == -EALREADY ? -EPIPE : err;
     if (IOR_UNLIKELY((res->bits & IOR__NO_SEND_BITS) || !res->ops->write))
         return send_refused(res);
+    ior__output_open(res);
     *ret = res;
     return 0;
 }
@@ -50,7 +51,6 @@ static void starve(struct ior_runtime *rt, struct ior_resource *res, uint64_t me
     rt->starved_level = UINT64_MAX;
     if (share > res->share)
         res->share = share < UINT16_MAX ? (uint16_t)share : UINT16_MAX;
-    res->bits |= IOR__IN_STARVED;
 }
 
 /*
@@ -67,6 +67,8 @@ static int admit(struct ior_resource *res, uint64_t charge, uint64_t cost, uint6
     if (charge > marks->cap || memory > rt->output_cap_bytes - IOR__OUTPUT_BLOCK)
         return -EMSGSIZE;
     bool over = held + charge > marks->cap || (out && out->cost + cost > IOR__COST_TIMES * marks->cap);
+    while (rt->output_bytes + whole > rt->output_cap_bytes && rt->pool)
+        ior__output_block_free(rt, ior__output_get(rt));
     bool starved = rt->output_bytes + whole > rt->output_cap_bytes;
     if (IOR_LIKELY(!over && !starved))
         return 0;
@@ -82,17 +84,24 @@ static int admit(struct ior_resource *res, uint64_t charge, uint64_t cost, uint6
 /* The queue of a resource, made where there is none. */
 static struct ior__output *queue_of(struct ior_resource *res)
 {
+    struct ior_runtime *rt = res->cx->rt;
     struct ior__output *out = res->output;
-    if (!out)
-        res->output = out = ior__output_get(res->cx->rt);
-    return out;
+    if (out)
+        return out;
+    if (rt->pool) {
+        out = ior__output_get(rt);
+        out->head = out->tail = NULL;
+        out->bytes = out->charge = out->first_piece.end = 0;
+    } else {
+        out = ior__output_block_new(rt);
+    }
+    return res->output = out;
 }
 
 /* The bytes are in the queue: sums, marks, and the end of the turn will write them. */
 static int taken(struct ior_runtime *rt, struct ior_resource *res, uint64_t bytes, uint64_t charge)
 {
     struct ior__output *out = res->output;
-    res->bits &= ~IOR__SMALL;
     out->bytes += bytes;
     out->charge += charge;
     ior__work_add(rt, res);
@@ -175,20 +184,16 @@ static int reserve(struct ior_resource *res, size_t len, unsigned char **ret)
 }
 
 /*
- * The first bytes of a turn, mostly the only ones: they fit the block of a new queue, and are below every mark. False: not
- * so, and nothing has happened.
+ * The first bytes of a turn, mostly the only ones: they fit the block of a new queue, which is below every mark. False:
+ * not so, and nothing has happened.
  */
 static inline bool send_first(struct ior_runtime *rt, struct ior_resource *res, const void *bytes, size_t len)
 {
     struct ior__output *out = rt->pool;
     if (IOR_UNLIKELY(res->output || !out || len - 1 >= IOR__OUTPUT_ROOM || !bytes))
         return false;
-    if (IOR_UNLIKELY(len > ((struct ior__stream *)res)->opts->marks.high || rt->output_bytes + IOR__OUTPUT_BLOCK > rt->output_cap_bytes))
-        return false;
     res->output = ior__output_get(rt);
-    out->head = out->tail = &out->first_piece;
-    out->first_piece.end = len;
-    out->bytes = out->charge = len;
+    out->bytes = len;
     res->bits |= IOR__SMALL;
     ior__work_add(rt, res);
     memcpy(out->room, bytes, len);
@@ -216,8 +221,10 @@ static IOR_APART int send_more(struct ior_context *cx, ior_id id, const void *by
 int ior_send(struct ior_context *cx, ior_id id, const void *bytes, size_t len)
 {
     if (IOR_LIKELY(cx && ior__on_thread(cx->rt))) {
-        struct ior_resource *res = ior__slots_find(&cx->rt->slots, id);
-        if (IOR_LIKELY(res && res->cx == cx && (res->bits & (IOR__STREAM | IOR__NO_SEND_BITS)) == IOR__STREAM &&
+        struct ior_resource *res = cx->rt->lent_to; /* mostly one answers whom one hears */
+        if (!res || res->id != id)
+            res = ior__slots_find(&cx->rt->slots, id);
+        if (IOR_LIKELY(res && res->cx == cx && (res->bits & (IOR__STREAM | IOR__TIGHT | IOR__NO_SEND_BITS)) == IOR__STREAM &&
                        send_first(cx->rt, res, bytes, len)))
             return 0;
     }

@@ -21,6 +21,14 @@ static void wake_runtime(void *arg)
     (void)rt->engine_ops->wake(rt->engine); /* the command is queued either way */
 }
 
+/* In the place of event callbacks a service does not have. */
+static void ignore(void *self, struct ior_context *cx, const struct ior_event *ev)
+{
+    (void)self;
+    (void)cx;
+    (void)ev;
+}
+
 int ior__context_new(struct ior_runtime *rt, const struct ior_handler *handler, void *self, struct ior_context **ret)
 {
     struct ior_handler copy;
@@ -37,9 +45,14 @@ int ior__context_new(struct ior_runtime *rt, const struct ior_handler *handler, 
         ior__free(cx, sizeof(*cx));
         return -ENOMEM;
     }
-    atomic_init(&cx->ctl->loop_thread, rt->begun ? atomic_load(&rt->owner) : 0); /* until it runs it is nobody's loop */
+    atomic_init(&cx->ctl->loop_thread, rt->begun ? atomic_load(rt->owner) : 0); /* until it runs it is nobody's loop */
     cx->rt = rt;
     cx->handler = copy;
+    if (!copy.listener)
+        cx->handler.listener = ignore;
+    if (!copy.transport)
+        cx->handler.transport = ignore;
+    rt->tickers += copy.tick != NULL;
     cx->self = self;
     struct ior_context **link = &rt->contexts;
     while (*link)
@@ -86,6 +99,7 @@ static void ask_stop(struct ior_context *cx, uint64_t drain_ns)
     }
     cx->phase = IOR__PHASE_ASKED;
     cx->stop_ns = at_ns;
+    cx->rt->stops++;
     ior__controller_close(cx->ctl);
 }
 
@@ -197,6 +211,7 @@ static void call_stop(struct ior_context *cx)
 void ior__serve_commands(struct ior_runtime *rt)
 {
     ior__start_services(rt);
+    rt->commands_left = false;
     for (struct ior_context *cx = rt->contexts; cx; cx = cx->next) {
         uint32_t asks = atomic_load_explicit(&cx->ctl->asks, memory_order_acquire);
         if (IOR_LIKELY(asks == cx->ctl->asks_seen))
@@ -215,6 +230,7 @@ void ior__serve_commands(struct ior_runtime *rt)
                 break;
             serve(cx, command);
         }
+        rt->commands_left |= cx->ctl->pending != NULL;
     }
     if (IOR_UNLIKELY(rt->drops != NULL))
         call_drops(rt);
@@ -241,8 +257,7 @@ int ior_detach(struct ior_context *cx, uint64_t drain_ns)
 
 static void close_one(struct ior_context *cx, struct ior_resource *res)
 {
-    const uint32_t at_once = IOR__LISTENER | IOR__WATCH | IOR__CONNECTING;
-    if ((res->bits & at_once) || !res->ops->write) {
+    if ((res->bits & (IOR__LISTENER | IOR__CONNECTING)) || !res->ops->write) {
         ior__end(res, IOR_SHUTDOWN, 0, -1);
         return;
     }
@@ -296,11 +311,13 @@ void ior__advance_stops(struct ior_runtime *rt)
     struct ior_context **link = &rt->contexts;
     while (*link) {
         struct ior_context *cx = *link;
-        if (IOR_UNLIKELY(cx->phase >= IOR__PHASE_SERVING))
+        if (cx->phase >= IOR__PHASE_SERVING)
             advance(cx);
         if (cx->phase == IOR__PHASE_GONE && cx != rt->contexts) {
             *link = cx->next;
             rt->new_contexts -= !cx->started;
+            rt->stops--;
+            rt->tickers -= cx->handler.tick != NULL;
             ior__context_free(cx);
         } else {
             link = &cx->next;
@@ -310,7 +327,7 @@ void ior__advance_stops(struct ior_runtime *rt)
 
 bool ior__over(const struct ior_runtime *rt)
 {
-    return rt->contexts->phase == IOR__PHASE_GONE && !rt->contexts->next && !rt->drops;
+    return rt->stops > 0 && rt->contexts->phase == IOR__PHASE_GONE && !rt->contexts->next && !rt->drops;
 }
 
 /* When the loop must turn for the sake of a stop; IOR_NEVER: no need. */

@@ -118,8 +118,6 @@ static void fire_service_timer(struct ior_runtime *rt, struct ior__timer *timer)
 
 void ior__fire_timers(struct ior_runtime *rt)
 {
-    if (ior__timers_next(&rt->timers) > rt->now_ns)
-        return;
     ior__start_services(rt);
     uint64_t seq_limit = rt->timers.next_seq;
     for (uint32_t i = 0; i < rt->budget_timers; i++) {

@@ -5,7 +5,7 @@
  * An id is a slot number (24 bits), a generation (36 bits) and four zero bits. Each use of a slot has a generation of
  * its own, so an id is never given out twice; a slot whose generations are spent is retired. Free slots are
  * reused first-in first-out, which spreads the use of generations; new ones are made only when none is free, so the table
- * is as small as the most resources that ever lived at once. Slots live in chunks that never move, so growing costs no copy and no peak of memory.
+ * is as small as the most resources that ever lived at once. It may move when it grows: nobody keeps a pointer into it.
  *
  * Invariants: a live slot's id is the id it was given, with the four low bits zero; a free slot's id has bit 0 set and its pointer is
  * NULL, so that no id a caller can hold (or make up) finds anything there.
@@ -17,6 +17,7 @@
 
 #define GENERATION_SHIFT 4
 #define FREE_MARK 1u
+#define SLOTS_FIRST 64u
 
 static uint64_t pack(uint32_t index, uint64_t generation)
 {
@@ -37,9 +38,7 @@ void ior__slots_init(struct ior__slots *slots, uint32_t max)
 
 void ior__slots_deinit(struct ior__slots *slots)
 {
-    for (uint32_t i = 0; i < slots->chunk_count; i++)
-        ior__free(slots->chunks[i], IOR__SLOT_CHUNK * sizeof(struct ior__slot));
-    ior__free(slots->chunks, slots->chunk_count * sizeof(*slots->chunks));
+    ior__free(slots->table, slots->capacity * sizeof(*slots->table));
     memset(slots, 0, sizeof(*slots));
 }
 
@@ -62,22 +61,15 @@ static void put_free(struct ior__slots *slots, uint32_t index, uint64_t generati
 static int make_slot(struct ior__slots *slots, uint32_t *ret_index)
 {
     uint32_t index = slots->made;
-    uint32_t count = slots->chunk_count;
     if (index >= IOR__SLOT_MAX)
         return -ENOSPC; /* only when retired slots have used up the numbers */
-    if (index >> IOR__SLOT_CHUNK_BITS == count) {
-        struct ior__slot *chunk = ior__alloc(IOR__SLOT_CHUNK * sizeof(*chunk));
-        if (!chunk)
+    if (index == slots->capacity) {
+        uint32_t capacity = index < SLOTS_FIRST ? SLOTS_FIRST : index + index / 2;
+        struct ior__slot *table = ior__realloc(slots->table, index * sizeof(*table), capacity * sizeof(*table));
+        if (!table)
             return -ENOMEM;
-        struct ior__slot **chunks =
-            ior__realloc(slots->chunks, count * sizeof(*chunks), (count + (size_t)1) * sizeof(*chunks));
-        if (!chunks) {
-            ior__free(chunk, IOR__SLOT_CHUNK * sizeof(*chunk));
-            return -ENOMEM;
-        }
-        chunks[count] = chunk;
-        slots->chunks = chunks;
-        slots->chunk_count = count + 1;
+        slots->table = table;
+        slots->capacity = capacity;
     }
     slots->made++;
     ior__slots_entry(slots, index)->id = pack(IOR__SLOT_NONE, 1);

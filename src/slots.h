@@ -6,8 +6,6 @@
 #include "util.h"
 
 #define IOR__SLOT_SHIFT 40
-#define IOR__SLOT_CHUNK_BITS 8
-#define IOR__SLOT_CHUNK (1u << IOR__SLOT_CHUNK_BITS)
 #define IOR__SLOT_NONE UINT32_C(0xffffff)
 #define IOR__SLOT_MAX (IOR__SLOT_NONE - 1) /* slots 0 .. 2^24 - 3; the last number means none */
 #define IOR__GENERATION_MAX ((UINT64_C(1) << 36) - 1)
@@ -19,8 +17,8 @@ struct ior__slot {
 };
 
 struct ior__slots {
-    struct ior__slot **chunks;
-    uint32_t chunk_count;
+    struct ior__slot *table;
+    uint32_t capacity;
     uint32_t made;       /* slots that exist */
     uint32_t live;
     uint32_t max;        /* most that may be live */
@@ -42,7 +40,7 @@ void *ior__slots_at(const struct ior__slots *slots, uint32_t index);
 
 static inline struct ior__slot *ior__slots_entry(const struct ior__slots *slots, uint32_t index)
 {
-    return &slots->chunks[index >> IOR__SLOT_CHUNK_BITS][index & (IOR__SLOT_CHUNK - 1)];
+    return &slots->table[index];
 }
 
 /* The pointer of a live id, else NULL. */

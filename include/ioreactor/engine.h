@@ -26,8 +26,8 @@ struct ior_os;
 struct ior_record {
     ior_id id;
     uint32_t what;
-    int32_t result;    /* of finished work; 0 for readiness */
-    const void *bytes; /* of finished work; NULL for readiness */
+    int32_t result;    /* of finished work only */
+    const void *bytes; /* of finished work only */
 };
 
 /* What an engine can do. */

@@ -187,7 +187,9 @@ static int epoll_engine_wait(void *ptr, struct ior_record *records, int max, uin
             ior__waker_drain(&engine->waker);
             continue;
         }
-        *record++ = (struct ior_record){.id = event->data.u64, .what = what_of(event->events)};
+        record->id = event->data.u64;
+        record->what = what_of(event->events);
+        record++;
     }
     return (int)(record - records);
 }

@@ -64,7 +64,7 @@ static ssize_t read_some(struct ior_resource *res, void *bytes, size_t len)
 
 /* ---- unread bytes ---- */
 
-static IOR_APART void unread_free(struct ior__stream *stream)
+void ior__unread_free(struct ior__stream *stream)
 {
     if (stream->unread)
         ior__free(stream->unread, sizeof(*stream->unread) + stream->unread->capacity);
@@ -122,27 +122,21 @@ static bool read_room(struct ior_runtime *rt, size_t held)
     if (!grown)
         return false;
     rt->read_buf = grown;
+    rt->data_event.data.bytes = grown;
     rt->read_cap = need;
     return true;
 }
 
 /* ---- reading ---- */
 
-/* Lends bytes to the service for the length of its callback. */
-static inline void deliver(struct ior_runtime *rt, struct ior_resource *res, size_t len)
+static IOR_APART void deliver(struct ior_runtime *rt, struct ior_resource *res, size_t len)
 {
     struct ior__stream *stream = stream_of(res);
-    if (IOR_UNLIKELY(stream->unread != NULL))
-        stream->unread->len = 0;
-    struct ior_event *ev = &rt->data_event;
-    rt->lent_to = res;
-    ev->type = IOR_EV_DATA;
-    ev->data.bytes = rt->read_buf;
-    ev->data.len = len;
-    ior__tell(res, ev);
-    rt->lent_to = NULL;
-    if (IOR_UNLIKELY(stream->unread && stream->unread->len == 0))
-        unread_free(stream);
+    if (stream->unread)
+        stream->unread->len = 0; /* they are part of what is lent */
+    ior__lend(rt, res, len);
+    if (stream->unread && stream->unread->len == 0)
+        ior__unread_free(stream);
 }
 
 /* Unread bytes are told again alone: reading goes on after a pause, a full output, a handover. */
@@ -216,45 +210,46 @@ static ssize_t read_once(struct ior_resource *res, unsigned io)
     return was_read(res, io, held, read_some(res, rt->read_buf + held, rt->read_bytes));
 }
 
-void ior__stream_read(struct ior_runtime *rt, struct ior_resource *res)
+static bool goes_on(const struct ior_resource *res)
 {
-    if (IOR_LIKELY(stream_of(res)->unread == NULL)) {
-        ssize_t n = rt->os->recv(rt->os->arg, res->fd, rt->read_buf, rt->read_bytes);
-        if (IOR_LIKELY((size_t)(n - 1) < rt->read_bytes - (size_t)1)) { /* 0 < n < read_bytes */
-            ior__touch_idle(res);
-            deliver(rt, res, (size_t)n);
-            return;
+    return !(res->bits & IOR__ENDING) && (ior__stream_interest(res) & IOR_READ);
+}
+
+/* At most so many reads. */
+static int read_on(struct ior_resource *res, unsigned io, uint32_t reads)
+{
+    const struct ior_runtime *rt = res->cx->rt;
+    for (; reads > 0 && goes_on(res); reads--) {
+        if (res->bits & IOR__AGAIN) {
+            deliver_again(res);
+            continue;
         }
-        n = n == -EINTR ? 1 : was_read(res, IOR_READ, 0, n);
-        if (n <= 0) {
-            ior__io_done(res, IOR_READ, (int)n);
-            return;
-        }
+        ssize_t n = read_once(res, io);
+        if (n <= 0)
+            return (int)n;
+        /* A short read is the end for now, unless the peer or the connection is gone: then the end is still to be found. */
+        if ((size_t)n < rt->read_bytes && !(io & (IOR_HUP | IOR_ERR)) && !(res->bits & IOR__WRITE_DEAD))
+            return IOR_IO_DONE;
     }
-    if (!(res->bits & IOR__ENDING) && (ior__stream_interest(res) & IOR_READ))
-        ior__handle_io(res, IOR_READ); /* there is more, or it comes behind unread bytes */
+    if (reads > 0)
+        return IOR_IO_DONE;
+    /* The engine tells again what is left, being level-triggered, where it still watches. */
+    return (res->bits & IOR__IN_SET) && !(res->bits & IOR__WRITE_DEAD) ? IOR_IO_DONE : IOR_IO_MORE;
 }
 
 static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emit)
 {
     (void)emit;
-    struct ior_runtime *rt = res->cx->rt;
-    for (uint32_t i = 0; i < rt->budget_reads; i++) {
-        if (IOR_UNLIKELY(res->bits & IOR__AGAIN)) {
-            deliver_again(res);
-        } else {
-            ssize_t n = read_once(res, io);
-            if (n <= 0)
-                return (int)n;
-            /* A short read is the end for now, unless the peer or the connection is gone: then the end is still to be found. */
-            if ((size_t)n < rt->read_bytes && !(io & (IOR_HUP | IOR_ERR)) && !(res->bits & IOR__WRITE_DEAD))
-                return IOR_IO_DONE;
-        }
-        if ((res->bits & IOR__ENDING) || !(ior__stream_interest(res) & IOR_READ))
-            return IOR_IO_DONE;
-    }
-    /* The engine tells again what is left, being level-triggered, where it still watches. */
-    return (res->bits & IOR__IN_SET) && !(res->bits & IOR__WRITE_DEAD) ? IOR_IO_DONE : IOR_IO_MORE;
+    return read_on(res, io, res->cx->rt->budget_reads);
+}
+
+/* A read that was more, or less, than a short one: it answered n. */
+void ior__stream_read_more(struct ior_resource *res, ssize_t n)
+{
+    n = n == -EINTR ? 1 : was_read(res, IOR_READ, 0, n);
+    if (n > 0)
+        n = read_on(res, IOR_READ, res->cx->rt->budget_reads - 1);
+    ior__io_done(res, IOR_READ, (int)n);
 }
 
 /* ---- ends ---- */
@@ -344,7 +339,7 @@ static void destroy(struct ior_resource *res)
     struct ior__stream_opts *opts = stream->opts;
     if (res->fd >= 0 && !(res->bits & IOR__LOST))
         opts->os->close(opts->os->arg, res->fd);
-    unread_free(stream);
+    ior__unread_free(stream);
     size_t user_size = opts->user_size;
     ior__stream_opts_unref(opts);
     ior__free(stream, sizeof(*stream) + user_size);

@@ -44,6 +44,8 @@ int ior__stream_opts_new(const struct ior_runtime *rt, const struct ior_stream_o
     *made = checked;
     atomic_init(&made->refs, 1);
     made->bits = in.read_when_full ? (uint32_t)IOR__FULL_READS : 0u;
+    if (made->marks.high < IOR__OUTPUT_BLOCK)
+        made->bits |= IOR__TIGHT;
     made->half_open = in.half_open;
     made->nagle = in.nagle;
     made->keep_alive = in.keep_alive;

@@ -78,7 +78,6 @@ int ior_watch(struct ior_context *cx, int fd, unsigned io, void *user, ior_id *r
     if (!watch)
         return -ENOMEM;
     ior_resource_init(&watch->base, &ior__watch_ops, fd, user);
-    watch->base.bits = IOR__WATCH;
     watch->io = io;
     err = ior__attach_resource(cx, &watch->base, IOR__TELL_REGISTERED, ret_id);
     if (err < 0)
@@ -92,7 +91,7 @@ int ior_interest(struct ior_context *cx, ior_id id, unsigned io)
     int err = ior__find(cx, id, &res);
     if (err < 0)
         return err;
-    if (!(res->bits & IOR__WATCH))
+    if (res->ops != &ior__watch_ops)
         return -EOPNOTSUPP;
     if (io & ~(unsigned)(IOR_READ | IOR_WRITE))
         return -EINVAL;

@@ -160,6 +160,7 @@ static int be_the_mob(void *arg)
         return 2;
     for (size_t i = 0; i < mob->n; i++)
         net_reset(fds[i]);
+    free(fds);
     return 0;
 }
 

@@ -368,7 +368,7 @@ int ior__output_enter(struct ior_resource *res, struct ior_runtime *rt)
         ior__output_leave(res);
         return -ENOBUFS;
     }
-    if (out->charge > ior__marks_of(res)->high)
+    if (out->charge > ior__marks_of(res)->high && !(res->bits & IOR__WRITE_DEAD))
         res->bits |= IOR__FULL;
     return 0;
 }

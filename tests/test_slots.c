@@ -9,6 +9,8 @@
 #include "support/check.h"
 #include "support/live.h"
 
+enum { MANY = 256 };
+
 static int things[4096];
 
 static uint64_t add(struct ior__slots *slots, void *ptr)
@@ -69,10 +71,10 @@ static void finds_nothing_in_made_up_ids(void **state)
 static void reuses_first_in_first_out(void **state)
 {
     struct ior__slots slots;
-    uint64_t ids[IOR__SLOT_CHUNK];
+    uint64_t ids[MANY];
     (void)state;
     ior__slots_init(&slots, IOR__SLOT_MAX);
-    for (unsigned i = 0; i < IOR__SLOT_CHUNK; i++)
+    for (unsigned i = 0; i < MANY; i++)
         ids[i] = add(&slots, &things[i]);
     static const unsigned order[] = {7, 200, 3, 100};
     for (unsigned i = 0; i < 4; i++)
@@ -125,7 +127,7 @@ static void a_spent_slot_is_retired(void **state)
     struct ior__slot *slot = ior__slots_entry(&slots, index);
     slot->id |= IOR__GENERATION_MAX << 4;
     uint64_t last = 0;
-    for (unsigned i = 0; i < IOR__SLOT_CHUNK; i++) {
+    for (unsigned i = 0; i < MANY; i++) {
         uint64_t now = add(&slots, &things[i]);
         if (index_of(now) == index)
             last = now;
@@ -135,7 +137,7 @@ static void a_spent_slot_is_retired(void **state)
     ior__slots_remove(&slots, last);
     assert_null(ior__slots_find(&slots, last));
     assert_null(ior__slots_at(&slots, index));
-    for (unsigned i = 0; i < 2 * IOR__SLOT_CHUNK; i++)
+    for (unsigned i = 0; i < 2 * MANY; i++)
         assert_true(index_of(add(&slots, &things[i])) != index);
     ior__slots_deinit(&slots);
 }
@@ -144,19 +146,21 @@ static void every_slot_can_be_retired(void **state)
 {
     struct ior__slots slots;
     (void)state;
-    ior__slots_init(&slots, 4);
-    uint64_t first = add(&slots, &things[0]);
-    ior__slots_remove(&slots, first);
+    ior__slots_init(&slots, MANY);
+    for (unsigned i = 0; i < MANY; i++)
+        add(&slots, &things[i]);
+    for (uint32_t i = 0; i < MANY; i++)
+        ior__slots_remove(&slots, ior__slots_entry(&slots, i)->id);
     for (uint32_t i = 0; i < slots.made; i++)
         ior__slots_entry(&slots, i)->id |= IOR__GENERATION_MAX << 4;
-    for (unsigned i = 0; i < IOR__SLOT_CHUNK; i++) {
+    for (unsigned i = 0; i < MANY; i++) {
         uint64_t id = add(&slots, &things[i]);
         assert_int_equal(id >> 4 & IOR__GENERATION_MAX, IOR__GENERATION_MAX);
         ior__slots_remove(&slots, id);
     }
-    uint64_t fresh = add(&slots, &things[0]); /* from a chunk of its own */
+    uint64_t fresh = add(&slots, &things[0]); /* a new slot */
     assert_int_equal(fresh >> 4 & IOR__GENERATION_MAX, 1);
-    assert_true(index_of(fresh) >= IOR__SLOT_CHUNK);
+    assert_true(index_of(fresh) >= MANY);
     ior__slots_deinit(&slots);
 }
 
@@ -210,11 +214,11 @@ static void out_of_memory_changes_nothing(void **state)
         assert_int_equal(slots.made, 0);
     }
     live_alloc_fail(0, false);
-    for (unsigned i = 0; i < IOR__SLOT_CHUNK; i++)
+    for (unsigned i = 0; i < MANY; i++)
         add(&slots, &things[i]);
     live_alloc_fail(1, true);
     assert_int_equal(ior__slots_add(&slots, &things[0], &id), -ENOMEM);
-    assert_int_equal(slots.live, IOR__SLOT_CHUNK);
+    assert_int_equal(slots.live, MANY);
     live_alloc_fail(0, false);
     add(&slots, &things[0]);
     ior__slots_deinit(&slots);

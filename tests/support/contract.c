@@ -168,8 +168,6 @@ static void readiness_is_told_with_the_id(void **state)
     assert_int_equal(wait_for(s, PATIENCE_NS), 1);
     assert_int_equal(s->records[0].id, id_of(1));
     assert_int_equal(s->records[0].what, IOR_READ);
-    assert_int_equal(s->records[0].result, 0);
-    assert_null(s->records[0].bytes);
     close_pair(fds);
 }
 

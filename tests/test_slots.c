@@ -182,17 +182,15 @@ static void the_bound_is_kept(void **state)
     ior__slots_deinit(&slots);
 }
 
-static void growing_moves_nothing(void **state)
+static void growing_loses_nothing(void **state)
 {
     struct ior__slots slots;
     static uint64_t ids[4096];
     (void)state;
     ior__slots_init(&slots, IOR__SLOT_MAX);
     ids[0] = add(&slots, &things[0]);
-    struct ior__slot *first = ior__slots_entry(&slots, index_of(ids[0]));
     for (unsigned i = 1; i < 4096; i++)
         ids[i] = add(&slots, &things[i]);
-    assert_ptr_equal(ior__slots_entry(&slots, index_of(ids[0])), first);
     for (unsigned i = 0; i < 4096; i++)
         assert_ptr_equal(ior__slots_find(&slots, ids[i]), &things[i]);
     assert_int_equal(slots.live, 4096);
@@ -206,19 +204,19 @@ static void out_of_memory_changes_nothing(void **state)
     (void)state;
     live_alloc_start();
     ior__slots_init(&slots, IOR__SLOT_MAX);
-    for (uint64_t nth = 1; nth <= 2; nth++) {
-        live_alloc_fail(nth, false);
-        assert_int_equal(ior__slots_add(&slots, &things[0], &id), -ENOMEM);
-        assert_int_equal(id, 4711);
-        assert_int_equal(slots.live, 0);
-        assert_int_equal(slots.made, 0);
-    }
+    live_alloc_fail(1, false);
+    assert_int_equal(ior__slots_add(&slots, &things[0], &id), -ENOMEM);
+    assert_int_equal(id, 4711);
+    assert_int_equal(slots.live, 0);
+    assert_int_equal(slots.made, 0);
     live_alloc_fail(0, false);
-    for (unsigned i = 0; i < MANY; i++)
-        add(&slots, &things[i]);
+    add(&slots, &things[0]);
+    while (slots.made < slots.capacity)
+        add(&slots, &things[0]);
+    uint32_t full = slots.live;
     live_alloc_fail(1, true);
     assert_int_equal(ior__slots_add(&slots, &things[0], &id), -ENOMEM);
-    assert_int_equal(slots.live, MANY);
+    assert_int_equal(slots.live, full);
     live_alloc_fail(0, false);
     add(&slots, &things[0]);
     ior__slots_deinit(&slots);
@@ -246,7 +244,7 @@ int main(void)
         cmocka_unit_test(a_spent_slot_is_retired),
         cmocka_unit_test(every_slot_can_be_retired),
         cmocka_unit_test(the_bound_is_kept),
-        cmocka_unit_test(growing_moves_nothing),
+        cmocka_unit_test(growing_loses_nothing),
         cmocka_unit_test(out_of_memory_changes_nothing),
         cmocka_unit_test(an_empty_table_costs_nothing),
     };

@@ -115,7 +115,7 @@ IOR_API struct ior_resource *ior_take(struct ior_context *cx, const struct ior_e
 /*
  * Registers a resource: one of the user's own kind, or one that was handed back or taken. It belongs to the runtime
  * until its handover; on failure it stays the caller's. One that was handed back goes on where it was: its unread
- * bytes come first, its unsent bytes are written first. Errors: -EBUSY (it is registered already), -EBADF, -EEXIST.
+ * bytes come first, its unsent bytes are written first. Errors: -EBUSY (it is registered already), -EBADF, -EEXIST, -ENOBUFS (its output is over the cap).
  */
 IOR_API int ior_register(struct ior_context *cx, struct ior_resource *res, ior_id *ret_id);
 
@@ -187,7 +187,7 @@ enum {
 
 /*
  * Arms, moves or (IOR_NEVER) turns off a deadline, counted from now. For IOR_DEADLINE_IDLE `after_ns` is the new
- * period, counted from now and then from each byte. An idle deadline passes only after a look for bytes that already
+ * period, counted from now and then from the turn in which bytes come or go. An idle deadline passes only after a look for bytes that already
  * arrived. Errors: -EINVAL (no such deadline, or DRAIN or CONNECT of a stream that is not closing, or not connecting).
  */
 IOR_API int ior_deadline(struct ior_context *cx, ior_id id, int which, uint64_t after_ns);

@@ -32,7 +32,7 @@ struct ior_config {
     uint32_t commands; /* from each controller's queue; default 1024 */
     uint32_t timers;   /* timers and deadlines; default 1024 */
     uint32_t reserved2;
-    size_t output_cap_bytes; /* memory of all queued output of the runtime; default 256 MiB */
+    size_t output_cap_bytes; /* memory of all queued output of the runtime; default 256 MiB, at least 64 KiB */
     const char *thread_name; /* reactors only: pthread_setname_np, at most 15 bytes */
     const pthread_attr_t *thread_attr; /* reactors only: for pthread_create */
 };
@@ -70,7 +70,7 @@ IOR_API uint64_t ior_runtime_deadline(struct ior_runtime *rt);
 /*
  * Frees the runtime. What has not ended yet ends now, as in a shutdown without time: `stop`, END and handover are
  * called from here. Not from inside a callback (does nothing but log then). After fork the child may call this alone:
- * it frees memory and closes fds, calls no callback, and leaves the parent's epoll set and waker alone. NULL is ignored.
+ * it frees memory (releasing wrapped buffers) and closes fds, calls no callback of a service, and leaves the parent's epoll set and waker alone. NULL is ignored.
  */
 IOR_API void ior_runtime_free(struct ior_runtime *rt);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a timer costs where there are a million: insert, re-arm, cancel (both in the order of insertion, and scattered,
- * where the machine's memory shows) and fire. Deadlines are random within a minute. The clock is the real one, which each arming reads, until the end:
- * then it is put forward past all deadlines, so that what is measured is the work and not the waiting.
+ * where the machine's memory shows) and fire. Deadlines are random within a minute. The clock is the real one, which
+ * each arming reads, until the end: then it is put forward past all deadlines, so that what is measured is the work and
+ * not the waiting.
  */
 #include "bench.h"
 

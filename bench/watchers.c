@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What it costs to stop and start all of 8,000 watches in one turn, where nothing comes of it: the library collects
- * changes and applies what is left of them at the end of the turn. Beside it, the same by hand: taking each fd out of an
- * epoll set and putting it back.
+ * changes and applies what is left of them at the end of the turn. Beside it, the same by hand: taking each fd out of
+ * an epoll set and putting it back.
  */
 #include "bench.h"
 #include <sys/epoll.h>

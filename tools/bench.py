@@ -94,7 +94,8 @@ def echo(options):
         return
     print(f"\n## Echo, 64 bytes, engine {options.engine}: {options.rounds} interleaved rounds of {options.seconds} s")
     print("Ratios to the bare loop: median (quartiles of single rounds). Control: the bare loop against itself.\n")
-    print(f"{'':30} {'bare':>9} | {'throughput':>18} {'control':>18} | {'bare':>7} {'CPU a message':>18} {'control':>18}")
+    print(f"{'':30} {'bare':>9} | {'throughput':>18} {'control':>18} |"
+          f" {'bare':>7} {'CPU a message':>18} {'control':>18}")
     print(f"{'':30} {'msg/s':>9} | {'':18} {'':18} | {'ns':>7} {'':18} {'':18}")
     verdicts = []
     for name, title, arguments in rows:
@@ -107,8 +108,8 @@ def echo(options):
         if name == "sparse-8000-1":
             most = 1.1 * max(1, quartiles(control)[2])
             found = statistics.median(cpu)
-            verdicts.append(f"{title}: CPU for a message is {found:.2f} of the bare loop's; limit {most:.2f} (1.10 and the "
-                            f"control's upper quartile): {'ok' if found <= most else 'OVER'}")
+            verdicts.append(f"{title}: CPU for a message is {found:.2f} of the bare loop's; limit {most:.2f} (1.10 and "
+                            f"the control's upper quartile): {'ok' if found <= most else 'OVER'}")
     for verdict in verdicts:
         print("\n" + verdict)
 
@@ -132,7 +133,8 @@ def counts(options):
 def memory(options):
     number = min(8000, measure.raise_fd_limit() - 200)
     print(f"\n## User memory for an idle connection ({number} held, each served once)\n")
-    for name, command in (("bare epoll", [measure.BARE]), (f"ours, {options.engine}", measure.echo_command(options.engine))):
+    ours = measure.echo_command(options.engine)
+    for name, command in (("bare epoll", [measure.BARE]), (f"ours, {options.engine}", ours)):
         with measure.Server(command) as server, measure.Held(server, 100):
             before = server.user_bytes()
             with measure.Held(server, number):
@@ -162,8 +164,9 @@ def commands(options):
     print("\n## A million commands from other threads\n")
     figures = program(options, "commands")
     for producers in ("1", "4"):
-        print(f"{producers} producer{'s' if producers > '1' else ' '}: {figures['delivered_' + producers]:.0f} ns a command until "
-              f"delivered, {figures['sent_' + producers]:.0f} ns of a sender's time")
+        delivered, sent = figures["delivered_" + producers], figures["sent_" + producers]
+        print(f"{producers} producer{'s' if producers > '1' else ' '}: {delivered:.0f} ns a command until delivered, "
+              f"{sent:.0f} ns of a sender's time")
     print(f"round trip of a call: p50 {figures['roundtrip_p50_us']:.0f} us, p99 {figures['roundtrip_p99_us']:.0f} us",
           flush=True)
 

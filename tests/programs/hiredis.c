@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Hosting a foreign library: hiredis owns its socket, reads and writes it itself, and only wants to be told when. A watch
- * does that, and the whole adapter is the five hooks below. They are called by hiredis, often from inside our callbacks;
- * since requests never call back, nothing can go round in a circle.
+ * Hosting a foreign library: hiredis owns its socket, reads and writes it itself, and only wants to be told when. A
+ * watch does that, and the whole adapter is the five hooks below. They are called by hiredis, often from inside our
+ * callbacks; since requests never call back, nothing can go round in a circle.
  *
  * Where hiredis is not installed, a small stand-in with the same interface takes its place. The server it talks to is a
  * second service of ours, in a reactor of its own: it knows INCR and nothing else.
@@ -15,7 +15,7 @@
 #include "hiredis_stand_in.h"
 #endif
 
-/* --- The adapter. --------------------------------------------------------------------------------------------------- */
+/* --- The adapter. ------------------------------------------------------------------------------------------------- */
 
 struct adapter {
     struct ior_context *cx;
@@ -80,7 +80,7 @@ static void adapter_ready(struct adapter *adapter, unsigned ready)
         redisAsyncHandleWrite(adapter->redis);
 }
 
-/* --- The client service: counts on the server, many requests at a time, and leaves. -------------------------------- */
+/* --- The client service: counts on the server, many requests at a time, and leaves. ------------------------------- */
 
 #define REQUESTS 20000
 #define AT_A_TIME 500
@@ -146,7 +146,7 @@ static const struct ior_handler client_handler = {
     .transport = client_transport,
 };
 
-/* --- The server service. -------------------------------------------------------------------------------------------- */
+/* --- The server service. ------------------------------------------------------------------------------------------ */
 
 struct server {
     struct ior_addr addr;

@@ -2,9 +2,10 @@
 /*
  * Shared buffers: immutable bytes with an atomic reference count.
  *
- * A buffer can be in a thousand queues of a runtime and is still in memory once, so the runtime counts it once: the first runtime
- * that queues it becomes `counted_by` and counts its places. A runtime that meets a buffer which another one counts takes each
- * place for a full copy, which errs on the safe side. Only the thread of the counting runtime touches `queued`.
+ * A buffer can be in a thousand queues of a runtime and is still in memory once, so the runtime counts it once: the
+ * first runtime that queues it becomes `counted_by` and counts its places. A runtime that meets a buffer which another
+ * one counts takes each place for a full copy, which errs on the safe side. Only the thread of the counting runtime
+ * touches `queued`.
  */
 #include "buf.h"
 

@@ -10,7 +10,7 @@ struct ior_runtime;
 
 struct ior_buf {
     _Atomic uint32_t refs;
-    uint32_t queued; /* references held by the queues of `counted_by`; its thread's */
+    uint32_t queued;                          /* references held by the queues of `counted_by`; its thread's */
     _Atomic(struct ior_runtime *) counted_by; /* the runtime that counts the bytes once */
     const void *bytes;
     size_t len;

@@ -2,17 +2,17 @@
 /*
  * Commands from other threads: a lock-free stack that the loop takes whole and reverses.
  *
- * A sender links its command in front with one compare-and-swap. The one that found the stack empty wakes the loop, so a
- * batch of any size costs one wake and none is lost: between the loop's taking the stack (which leaves it empty) and
+ * A sender links its command in front with one compare-and-swap. The one that found the stack empty wakes the loop, so
+ * a batch of any size costs one wake and none is lost: between the loop's taking the stack (which leaves it empty) and
  * its next wait, any new command finds it empty again and wakes. Order per sender is the order of the pushes.
  *
- * Closing pushes a mark that lives in the controller. The compare-and-swap that puts it there is the line between commands that
- * will be served and those that are refused; it is one word, so it may come from a signal handler. The mark stays: a
- * taker that finds it takes what is below it, once.
+ * Closing pushes a mark that lives in the controller. The compare-and-swap that puts it there is the line between
+ * commands that will be served and those that are refused; it is one word, so it may come from a signal handler. The
+ * mark stays: a taker that finds it takes what is below it, once.
  *
- * A waker must not be used once the loop's engine is gone. Each batch taken was announced by exactly one wake (by the sender
- * that found the stack empty), which may still be under way; so the receiver counts batches, senders count the wakes they have
- * finished, and the receiver goes only when both agree.
+ * A waker must not be used once the loop's engine is gone. Each batch taken was announced by exactly one wake (by the
+ * sender that found the stack empty), which may still be under way; so the receiver counts batches, senders count the
+ * wakes they have finished, and the receiver goes only when both agree.
  */
 #include "controller.h"
 
@@ -59,8 +59,8 @@ static int push(struct ior_controller *ctl, struct ior_command *command)
         if (head == &ctl->closed)
             return -EPIPE;
         command->priv[0] = head;
-    } while (!atomic_compare_exchange_weak_explicit(&ctl->head, &head, command, memory_order_acq_rel,
-                                                    memory_order_relaxed));
+    } while (
+        !atomic_compare_exchange_weak_explicit(&ctl->head, &head, command, memory_order_acq_rel, memory_order_relaxed));
     return head == NULL;
 }
 
@@ -91,8 +91,8 @@ int ior_controller_shutdown(struct ior_controller *ctl, uint64_t drain_ns)
     atomic_fetch_add_explicit(&ctl->asking, 1, memory_order_seq_cst);
     if (!atomic_load_explicit(&ctl->gone, memory_order_seq_cst)) {
         uint64_t least = atomic_load_explicit(&ctl->drain_ns, memory_order_relaxed);
-        while (drain_ns < least && !atomic_compare_exchange_weak_explicit(
-                                       &ctl->drain_ns, &least, drain_ns, memory_order_relaxed, memory_order_relaxed))
+        while (drain_ns < least && !atomic_compare_exchange_weak_explicit(&ctl->drain_ns, &least, drain_ns,
+                                                                          memory_order_relaxed, memory_order_relaxed))
             ;
         /* Only one pushes the mark: a second push of it would tie the stack into a ring. */
         if (!atomic_exchange_explicit(&ctl->marked, true, memory_order_acq_rel))
@@ -122,8 +122,8 @@ static struct ior_command *take_stack(struct ior_controller *ctl)
             ctl->closed.priv[0] = NULL;
             return head;
         }
-        if (!head || atomic_compare_exchange_weak_explicit(&ctl->head, &head, NULL, memory_order_acq_rel,
-                                                           memory_order_acquire))
+        if (!head ||
+            atomic_compare_exchange_weak_explicit(&ctl->head, &head, NULL, memory_order_acq_rel, memory_order_acquire))
             return head;
     }
 }
@@ -258,8 +258,8 @@ static int waiter_init(struct waiter *waiter)
 }
 
 /*
- * The reply comes to a queue of the caller's own. Closing that queue decides between the reply and the time-out: a reply
- * that is in it by then is ours, a later one is refused, and goes to `drop` in its loop.
+ * The reply comes to a queue of the caller's own. Closing that queue decides between the reply and the time-out: a
+ * reply that is in it by then is ours, a later one is refused, and goes to `drop` in its loop.
  */
 static int call_and_wait(struct ior_controller *ctl, struct ior_command *command, struct ior_controller *own,
                          uint64_t timeout_ns)

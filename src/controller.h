@@ -12,13 +12,13 @@ struct ior_controller {
     _Atomic(struct ior_command *) head; /* a stack, newest first; &closed once it takes no more */
     struct ior_command closed;          /* the mark; below it what was queued when it came */
     _Atomic uint32_t refs;
-    _Atomic uint64_t wakes;             /* that are done; each batch was announced by one */
+    _Atomic uint64_t wakes; /* that are done; each batch was announced by one */
     /* asking for shutdown */
-    _Atomic uint32_t asking;            /* calls under way */
-    _Atomic bool gone;                  /* the receiver must not be woken any more */
-    _Atomic bool marked;                /* the mark is there, or on its way */
-    _Atomic uint32_t asks;              /* how often shutdown was asked for */
-    _Atomic uint64_t drain_ns;          /* the shortest that was asked for */
+    _Atomic uint32_t asking;   /* calls under way */
+    _Atomic bool gone;         /* the receiver must not be woken any more */
+    _Atomic bool marked;       /* the mark is there, or on its way */
+    _Atomic uint32_t asks;     /* how often shutdown was asked for */
+    _Atomic uint64_t drain_ns; /* the shortest that was asked for */
     /* the receiver: how to wake it, and whose thread it is */
     void (*wake)(void *arg);
     void *wake_arg;
@@ -43,7 +43,11 @@ bool ior__controller_ready(const struct ior_controller *ctl);
 /* The oldest command not yet served, NULL: none. The receiver's thread. */
 struct ior_command *ior__controller_take(struct ior_controller *ctl);
 
-/* From here on sends answer -EPIPE. What was queued before can still be taken. Without a wake. The receiver's thread. */
+/*
+
+ * From here on sends answer -EPIPE. What was queued before can still be taken. Without a wake. The receiver's thread.
+
+ */
 void ior__controller_close(struct ior_controller *ctl);
 
 /* The receiver goes away: returns when no sender will wake it any more. It must be closed, and taken empty. */

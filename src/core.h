@@ -19,57 +19,57 @@ enum ior__bits {
     IOR__TELL_OPEN = 1u << 1,       /* OPEN is still to be told */
     IOR__CONNECTING = 1u << 2,
     IOR__PAUSED = 1u << 3,
-    IOR__FULL = 1u << 4,       /* output is past the high mark, and has not fallen to the low one since */
-    IOR__OWED = 1u << 5,       /* DRAINED is owed */
-    IOR__BLOCKED = 1u << 6,    /* the kernel takes no output now: waiting for IOR_WRITE */
-    IOR__EOF_SEEN = 1u << 7,   /* the input has ended */
-    IOR__FINISHING = 1u << 8,  /* half-close once the queue is written; no more sends */
-    IOR__FIN_SENT = 1u << 9,   /* the sending side is shut (stays set at handover) */
-    IOR__CLOSING = 1u << 10,   /* flush, half-close, discard input, END */
+    IOR__FULL = 1u << 4,        /* output is past the high mark, and has not fallen to the low one since */
+    IOR__OWED = 1u << 5,        /* DRAINED is owed */
+    IOR__BLOCKED = 1u << 6,     /* the kernel takes no output now: waiting for IOR_WRITE */
+    IOR__EOF_SEEN = 1u << 7,    /* the input has ended */
+    IOR__FINISHING = 1u << 8,   /* half-close once the queue is written; no more sends */
+    IOR__FIN_SENT = 1u << 9,    /* the sending side is shut (stays set at handover) */
+    IOR__CLOSING = 1u << 10,    /* flush, half-close, discard input, END */
     IOR__WRITE_DEAD = 1u << 11, /* a write failed: what is to be read is read, then END (stays set at handover) */
-    IOR__ENDING = 1u << 12,    /* END is all that is to come */
-    IOR__IN_WORK = 1u << 13,   /* on runtime.work or runtime.ended */
-    IOR__IN_READY = 1u << 14,  /* on runtime.ready */
-    IOR__IN_SET = 1u << 15,    /* the engine watches the fd */
-    IOR__ALWAYS = 1u << 16,    /* the engine cannot watch the fd: it is always ready */
-    IOR__SHRINK = 1u << 17,    /* an unwanted record came: bring the engine's interest down to what is wanted */
-    IOR__BACKOFF = 1u << 18,   /* the kernel was out of something: no I/O until the back-off ends */
+    IOR__ENDING = 1u << 12,     /* END is all that is to come */
+    IOR__IN_WORK = 1u << 13,    /* on runtime.work or runtime.ended */
+    IOR__IN_READY = 1u << 14,   /* on runtime.ready */
+    IOR__IN_SET = 1u << 15,     /* the engine watches the fd */
+    IOR__ALWAYS = 1u << 16,     /* the engine cannot watch the fd: it is always ready */
+    IOR__SHRINK = 1u << 17,     /* an unwanted record came: bring the engine's interest down to what is wanted */
+    IOR__BACKOFF = 1u << 18,    /* the kernel was out of something: no I/O until the back-off ends */
     IOR__TOLD_ERROR = 1u << 19, /* `error` was told for this spell */
-    IOR__AGAIN = 1u << 20,     /* unread bytes are to be told again, also without new ones */
-    IOR__NO_READ = 1u << 21,   /* the fd is write-only */
-    IOR__NO_WRITE = 1u << 22,  /* the fd is read-only */
+    IOR__AGAIN = 1u << 20,      /* unread bytes are to be told again, also without new ones */
+    IOR__NO_READ = 1u << 21,    /* the fd is write-only */
+    IOR__NO_WRITE = 1u << 22,   /* the fd is read-only */
     IOR__SOCKET = 1u << 23,
-    IOR__LOST = 1u << 24,      /* somebody else closed the fd: its number is not ours to close */
-    IOR__TIGHT = 1u << 25,     /* a block of output can be past its marks */
-    IOR__LISTENER = 1u << 26,  /* the family: events go to handler.listener */
-    IOR__STREAM = 1u << 27,    /* of ior__stream_ops */
-    IOR__DEAF = 1u << 28,      /* the engine does not watch for reading */
-    IOR__SHUT = 1u << 29,      /* closing because of a shutdown: the wait for the peer's FIN is short */
+    IOR__LOST = 1u << 24,       /* somebody else closed the fd: its number is not ours to close */
+    IOR__TIGHT = 1u << 25,      /* a block of output can be past its marks */
+    IOR__LISTENER = 1u << 26,   /* the family: events go to handler.listener */
+    IOR__STREAM = 1u << 27,     /* of ior__stream_ops */
+    IOR__DEAF = 1u << 28,       /* the engine does not watch for reading */
+    IOR__SHUT = 1u << 29,       /* closing because of a shutdown: the wait for the peer's FIN is short */
     IOR__FULL_READS = 1u << 30, /* read_when_full */
 };
 
 /*
- * The queue is one piece of copied bytes in its own block, and only its `bytes` is set: ior__output_open makes it a queue
- * like others. (An enumerator cannot be so large.)
+ * The queue is one piece of copied bytes in its own block, and only its `bytes` is set: ior__output_open makes it a
+ * queue like others. (An enumerator cannot be so large.)
  */
 #define IOR__SMALL (UINT32_C(1) << 31)
 
 /* What remains in a resource that is handed back. */
-#define IOR__KEPT_BITS                                                                                            \
-    (IOR__CONNECTING | IOR__WRITE_DEAD | IOR__FINISHING | IOR__FIN_SENT | IOR__NO_READ | IOR__NO_WRITE | \
-     IOR__SOCKET | IOR__LOST | IOR__LISTENER | IOR__STREAM | IOR__FULL_READS | IOR__TIGHT)
+#define IOR__KEPT_BITS                                                                                                 \
+    (IOR__CONNECTING | IOR__WRITE_DEAD | IOR__FINISHING | IOR__FIN_SENT | IOR__NO_READ | IOR__NO_WRITE | IOR__SOCKET | \
+     IOR__LOST | IOR__LISTENER | IOR__STREAM | IOR__FULL_READS | IOR__TIGHT)
 
 /* A stream whose record can be answered by one read and its event, and one for which a small write settles all. */
 #define IOR__USUAL_BITS (IOR__STREAM | IOR__SOCKET | IOR__IN_SET)
-#define IOR__READ_UNUSUAL_BITS                                                                                     \
+#define IOR__READ_UNUSUAL_BITS                                                                                        \
     (IOR__ENDING | IOR__TELL_REGISTERED | IOR__TELL_OPEN | IOR__CONNECTING | IOR__PAUSED | IOR__FULL | IOR__BLOCKED | \
      IOR__EOF_SEEN | IOR__CLOSING | IOR__WRITE_DEAD | IOR__BACKOFF | IOR__AGAIN | IOR__TOLD_ERROR | IOR__IN_READY)
-#define IOR__WRITE_UNUSUAL_BITS                                                                                \
-    (IOR__ENDING | IOR__CONNECTING | IOR__BLOCKED | IOR__BACKOFF | IOR__WRITE_DEAD | IOR__FULL | IOR__OWED |  \
+#define IOR__WRITE_UNUSUAL_BITS                                                                              \
+    (IOR__ENDING | IOR__CONNECTING | IOR__BLOCKED | IOR__BACKOFF | IOR__WRITE_DEAD | IOR__FULL | IOR__OWED | \
      IOR__FINISHING | IOR__CLOSING | IOR__SHRINK | IOR__TOLD_ERROR | IOR__DEAF)
 
 /* What makes a send something else than an append. */
-#define IOR__NO_SEND_BITS                                                                                     \
+#define IOR__NO_SEND_BITS                                                                                              \
     (IOR__CONNECTING | IOR__FINISHING | IOR__FIN_SENT | IOR__CLOSING | IOR__WRITE_DEAD | IOR__ENDING | IOR__NO_WRITE | \
      IOR__LISTENER)
 
@@ -122,17 +122,18 @@ static inline void ior__queue_add(struct ior__queue *queue, struct ior_resource 
 }
 
 enum ior__phase {
-    IOR__PHASE_NEW = 0,  /* start is still to be called */
+    IOR__PHASE_NEW = 0, /* start is still to be called */
     IOR__PHASE_RUNNING,
-    IOR__PHASE_ASKED,    /* stop was asked for: no new resources; earlier commands are served */
-    IOR__PHASE_SERVING,  /* `stop` was called */
-    IOR__PHASE_ENDING,   /* all resources were asked to close */
-    IOR__PHASE_GONE,     /* the last one has ended */
+    IOR__PHASE_ASKED,   /* stop was asked for: no new resources; earlier commands are served */
+    IOR__PHASE_SERVING, /* `stop` was called */
+    IOR__PHASE_ENDING,  /* all resources were asked to close */
+    IOR__PHASE_GONE,    /* the last one has ended */
 };
 
 struct ior_context {
     struct ior_runtime *rt;
-    struct ior_handler handler; /* a copy: members the user's version lacks are NULL; listener and transport never are */
+    struct ior_handler
+        handler; /* a copy: members the user's version lacks are NULL; listener and transport never are */
     void *self;
     struct ior_controller *ctl;
     struct ior_context *next;
@@ -141,7 +142,7 @@ struct ior_context {
     enum ior__phase phase;
     bool started;
     bool stop_called;
-    bool forced; /* the time is over: all was ended */
+    bool forced;      /* the time is over: all was ended */
     uint64_t stop_ns; /* when draining ends; counts from IOR__PHASE_ASKED */
 };
 
@@ -150,13 +151,13 @@ struct ior_runtime {
     const struct ior_os *os;
     const struct ior_engine_ops *engine_ops;
     void *engine;
-    _Atomic uintptr_t *owner;            /* the loop's thread; in a page that reads 0 in a forked child */
-    uint64_t now_ns;                     /* the clock after the last wait */
+    _Atomic uintptr_t *owner; /* the loop's thread; in a page that reads 0 in a forked child */
+    uint64_t now_ns;          /* the clock after the last wait */
     struct ior__slots slots;
-    struct ior__queue work; /* to be flushed, ended, or have its interest changed at the end of the turn */
-    struct ior__list ready; /* to be served next turn without asking the engine */
+    struct ior__queue work;  /* to be flushed, ended, or have its interest changed at the end of the turn */
+    struct ior__list ready;  /* to be served next turn without asking the engine */
     struct ior__queue ended; /* END is to be told */
-    uint32_t *fd_owners;    /* by fd: 1 + the slot of the resource registered with it, 0: none */
+    uint32_t *fd_owners;     /* by fd: 1 + the slot of the resource registered with it, 0: none */
     uint32_t fd_owner_count;
     unsigned char *read_buf;
     size_t read_cap;
@@ -170,14 +171,14 @@ struct ior_runtime {
     struct ior__accepting *accepting;
     /* output.c */
     struct ior__output *pool;
-    uint32_t blocks; /* of queues and of the pool */
+    uint32_t blocks;       /* of queues and of the pool */
     uint64_t output_bytes; /* memory of all queues and of the pool */
     uint32_t stops;        /* services that are asked to stop, or are gone */
     uint32_t tickers;      /* services with a tick */
     size_t output_cap_bytes;
     struct ior__marks default_marks; /* of the user's own kinds */
-    uint64_t starved_level; /* output_bytes when the starved were looked at last */
-    bool starved;           /* sends were refused because of the cap */
+    uint64_t starved_level;          /* output_bytes when the starved were looked at last */
+    bool starved;                    /* sends were refused because of the cap */
     /* timers */
     struct ior__timers timers;
     struct ior__slots timer_slots;
@@ -186,15 +187,15 @@ struct ior_runtime {
     struct ior_command *drops;    /* commands that go to `drop` from the loop */
     struct ior_record *records;
     uint32_t budget_records, budget_accepts, budget_commands, budget_timers;
-    uint32_t new_contexts;   /* whose start is to be called */
-    uint32_t starving;       /* listeners that wait for an fd or a slot */
-    bool busy;               /* in a turn */
+    uint32_t new_contexts; /* whose start is to be called */
+    uint32_t starving;     /* listeners that wait for an fd or a slot */
+    bool busy;             /* in a turn */
     bool freeing;
-    bool stopping;           /* the whole runtime is */
+    bool stopping; /* the whole runtime is */
     bool need_rebuild;
-    bool begun;              /* the services' start was called */
-    bool commands_left;      /* over the budget, for the next turn */
-    int failed;              /* what a start answered */
+    bool begun;         /* the services' start was called */
+    bool commands_left; /* over the budget, for the next turn */
+    int failed;         /* what a start answered */
     /* failing waits */
     int wait_error;
     uint64_t wait_backoff_ns;

@@ -118,8 +118,8 @@ int ior_deadline(struct ior_context *cx, ior_id id, int which, uint64_t after_ns
 }
 
 /*
- * The kernel was out of memory or fds: no I/O on the resource until the back-off ends. Told once for each spell. Where not
- * even the back-off can be armed, the next turn tries again.
+ * The kernel was out of memory or fds: no I/O on the resource until the back-off ends. Told once for each spell. Where
+ * not even the back-off can be armed, the next turn tries again.
  */
 void ior__backoff(struct ior_resource *res, int err)
 {

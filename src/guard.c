@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Tells a forked child from its parent without a system call: a page that the kernel wipes at fork (MADV_WIPEONFORK,
- * Linux 4.14; INHERIT_ZERO on BSD). It holds the thread a runtime belongs to, and reads 0 in a child. A runtime that is used
- * in the child would edit the parent's epoll set, which both share; so such requests answer -EPERM, by the same test that keeps
- * other threads out.
+ * Linux 4.14; INHERIT_ZERO on BSD). It holds the thread a runtime belongs to, and reads 0 in a child. A runtime that is
+ * used in the child would edit the parent's epoll set, which both share; so such requests answer -EPERM, by the same
+ * test that keeps other threads out.
  */
 #include "core.h"
 

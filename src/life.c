@@ -2,12 +2,12 @@
 /*
  * The life of a resource in a runtime: registration, what the engine waits for on its behalf, the one way out.
  *
- * Whatever ends a resource calls ior__end, which takes effect at once (the fd leaves the engine, deadlines are gone) and
- * puts it on a list; the turn's last step tells END, frees the id and hands the resource over. So nothing is freed
+ * Whatever ends a resource calls ior__end, which takes effect at once (the fd leaves the engine, deadlines are gone)
+ * and puts it on a list; the turn's last step tells END, frees the id and hands the resource over. So nothing is freed
  * while a callback might still be looking, and each resource ends exactly once.
  *
- * Interest is lazy: wanting more is told to the engine at the end of the turn, wanting less only once a record came that
- * nobody wanted. Stopping and starting to read in between costs no system call.
+ * Interest is lazy: wanting more is told to the engine at the end of the turn, wanting less only once a record came
+ * that nobody wanted. Stopping and starting to read in between costs no system call.
  */
 #include <errno.h>
 #include <string.h>
@@ -147,9 +147,9 @@ static void detach(struct ior_resource *res)
 }
 
 /*
- * Which resource has which fd. epoll goes by the open file, not by the number: where somebody closed a registered fd and its
- * number came again, registering it works, and ending the old resource would take the new one out of the set and close its
- * fd. Simulated fds (from 2^30 on) are counted from 0.
+ * Which resource has which fd. epoll goes by the open file, not by the number: where somebody closed a registered fd
+ * and its number came again, registering it works, and ending the old resource would take the new one out of the set
+ * and close its fd. Simulated fds (from 2^30 on) are counted from 0.
  */
 #define FD_OWNERS_MOST (1u << 24)
 

@@ -28,8 +28,8 @@
 static void prime(struct ior__output *out)
 {
     *out = (struct ior__output){.memory = IOR__OUTPUT_BLOCK};
-    out->first_piece = (struct ior__piece){
-        .bytes = out->room, .capacity = IOR__OUTPUT_ROOM, .kind = IOR__PIECE_COPY, .inside = true};
+    out->first_piece =
+        (struct ior__piece){.bytes = out->room, .capacity = IOR__OUTPUT_ROOM, .kind = IOR__PIECE_COPY, .inside = true};
 }
 
 struct ior__output *ior__output_block_new(struct ior_runtime *rt)
@@ -276,7 +276,8 @@ static void relax(struct ior_resource *res)
             ior__ready_add(rt, res, IOR_READ);
         }
     }
-    bool costly = out && out->cost > marks->cap; /* refused for its many pieces: a quarter of the bound is the low mark */
+    bool costly =
+        out && out->cost > marks->cap; /* refused for its many pieces: a quarter of the bound is the low mark */
     if (!(res->bits & IOR__OWED) || (res->bits & IOR__CLOSING) || res->share > 0 || charge > marks->low ||
         charge > room || costly)
         return;

@@ -34,11 +34,11 @@ struct ior__piece {
 
 struct ior__output {
     struct ior__piece *head, *tail;
-    uint64_t bytes;  /* what is left to write, file ranges included */
-    uint64_t charge; /* what counts towards the marks: bytes, but those of file ranges */
-    uint64_t cost;   /* of the pieces' bookkeeping; at most IOR__COST_TIMES the cap */
-    uint64_t memory; /* what counts towards the runtime's cap, shared buffers left out */
-    uint64_t need;   /* DRAINED waits until so much room is there, towards the cap */
+    uint64_t bytes;           /* what is left to write, file ranges included */
+    uint64_t charge;          /* what counts towards the marks: bytes, but those of file ranges */
+    uint64_t cost;            /* of the pieces' bookkeeping; at most IOR__COST_TIMES the cap */
+    uint64_t memory;          /* what counts towards the runtime's cap, shared buffers left out */
+    uint64_t need;            /* DRAINED waits until so much room is there, towards the cap */
     struct ior__output *next; /* of the pool */
     struct ior__piece first_piece;
     unsigned char room[];
@@ -63,7 +63,11 @@ uint64_t ior__output_held(const struct ior_runtime *rt);
 struct ior__output *ior__output_block_new(struct ior_runtime *rt);
 void ior__output_block_free(struct ior_runtime *rt, struct ior__output *out);
 
-/* A block of the pool, which must have one. Its head, tail, sums and where its first piece ends are still to be set. */
+/*
+
+ * A block of the pool, which must have one. Its head, tail, sums and where its first piece ends are still to be set.
+
+ */
 static inline struct ior__output *ior__output_get(struct ior_runtime *rt)
 {
     struct ior__output *out = rt->pool;
@@ -104,8 +108,8 @@ static inline uint64_t ior__output_left(const struct ior_resource *res)
 void ior__flush(struct ior_resource *res);
 
 /*
- * The same for a stream with nothing else to settle and with IOR__SMALL. True: the kernel took it all, which leaves nothing
- * to do, and it is off the work list; else it is settled like any other.
+ * The same for a stream with nothing else to settle and with IOR__SMALL. True: the kernel took it all, which leaves
+ * nothing to do, and it is off the work list; else it is settled like any other.
  */
 void ior__flush_small_less(struct ior_resource *res, ssize_t n);
 static inline bool ior__flush_small(struct ior_runtime *rt, struct ior_resource *res)

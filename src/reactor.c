@@ -2,8 +2,8 @@
 /*
  * A reactor: a runtime in a thread of its own.
  *
- * The runtime is made in the caller's thread, so that what is wrong with its config is the caller's answer; the new thread calls
- * start, tells what it answered, and runs. All signals are blocked in it: they are the program's affair.
+ * The runtime is made in the caller's thread, so that what is wrong with its config is the caller's answer; the new
+ * thread calls start, tells what it answered, and runs. All signals are blocked in it: they are the program's affair.
  * Who frees: the caller (which joins), or, asked from its own loop, the thread itself when the loop has ended.
  */
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Requests about one resource: how it ends, pauses, is looked at. Each checks its caller and its id (ior__find), changes
- * state at once, and leaves what needs the engine or the kernel's buffers to the end of the turn.
+ * Requests about one resource: how it ends, pauses, is looked at. Each checks its caller and its id (ior__find),
+ * changes state at once, and leaves what needs the engine or the kernel's buffers to the end of the turn.
  */
 #include <errno.h>
 #include <sys/socket.h>

@@ -7,7 +7,8 @@
  *   3 ior__fire_timers    service_timers.c, deadlines.c     6 ior__end_resources    life.c
  *
  * What a step's callbacks ask for takes effect at once where it can, and else goes on a list that a later step, or the
- * next turn, takes whole. So no callback can keep the turn from ending, and while anything is on a list the next turn does not wait.
+ * next turn, takes whole. So no callback can keep the turn from ending, and while anything is on a list the next turn
+ * does not wait.
  */
 #include <errno.h>
 #include <stdlib.h>

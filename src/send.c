@@ -4,9 +4,9 @@
  * or none. Nothing is written here; the end of the turn does that (output.c).
  *
  * A send is taken where the transport's cap and the runtime's have room. What counts towards the transport's marks are
- * the bytes that it keeps in memory. Pieces cost something beyond their bytes (a block, a small one that may follow, the fd of
- * a file range); that sum has a bound of its own, so that memory and fds are bounded whatever the pieces are. What
- * counts towards the runtime's cap is memory: blocks, and each shared buffer once.
+ * the bytes that it keeps in memory. Pieces cost something beyond their bytes (a block, a small one that may follow,
+ * the fd of a file range); that sum has a bound of its own, so that memory and fds are bounded whatever the pieces are.
+ * What counts towards the runtime's cap is memory: blocks, and each shared buffer once.
  */
 #include <errno.h>
 #include <string.h>
@@ -54,8 +54,8 @@ static void starve(struct ior_runtime *rt, struct ior_resource *res, uint64_t me
 }
 
 /*
- * Looks whether so much more fits: 0, -EMSGSIZE (it never would) or -ENOBUFS (DRAINED is owed then). `memory` is what it
- * adds to the runtime's sum, without the queue's own block.
+ * Looks whether so much more fits: 0, -EMSGSIZE (it never would) or -ENOBUFS (DRAINED is owed then). `memory` is what
+ * it adds to the runtime's sum, without the queue's own block.
  */
 static int admit(struct ior_resource *res, uint64_t charge, uint64_t cost, uint64_t memory)
 {
@@ -224,7 +224,8 @@ int ior_send(struct ior_context *cx, ior_id id, const void *bytes, size_t len)
         struct ior_resource *res = cx->rt->lent_to; /* mostly one answers whom one hears */
         if (!res || res->id != id)
             res = ior__slots_find(&cx->rt->slots, id);
-        if (IOR_LIKELY(res && res->cx == cx && (res->bits & (IOR__STREAM | IOR__TIGHT | IOR__NO_SEND_BITS)) == IOR__STREAM &&
+        if (IOR_LIKELY(res && res->cx == cx &&
+                       (res->bits & (IOR__STREAM | IOR__TIGHT | IOR__NO_SEND_BITS)) == IOR__STREAM &&
                        send_first(cx->rt, res, bytes, len)))
             return 0;
     }

@@ -2,10 +2,10 @@
 /*
  * Services in a runtime: how they start, are served commands, and stop.
  *
- * A stop is a line in time. Asking for it (ior_stop, ior_detach, a controller's shutdown) closes the queue and refuses new
- * resources at once; then, from the loop and over as many bounded turns as it takes: `stop` is called, commands from before the
- * line are served, listeners end, transports close (flush, half-close, a short wait for the peer's FIN), and what is left when
- * the time is over ends as it is. A service is gone when its last resource was handed over.
+ * A stop is a line in time. Asking for it (ior_stop, ior_detach, a controller's shutdown) closes the queue and refuses
+ * new resources at once; then, from the loop and over as many bounded turns as it takes: `stop` is called, commands
+ * from before the line are served, listeners end, transports close (flush, half-close, a short wait for the peer's
+ * FIN), and what is left when the time is over ends as it is. A service is gone when its last resource was handed over.
  *
  * phase: NEW -> RUNNING -> ASKED -> SERVING -> ENDING -> GONE
  */

@@ -2,8 +2,9 @@
 /*
  * Timers of services, and step 3 of the turn: what is due fires, in the order of deadline and then of arming.
  *
- * What a callback arms waits for the next turn, whatever its deadline: a timer of 0 ns that arms itself anew does not keep
- * the loop (the sequence number at the start of the step is the line). A timer's id is stale when its callback runs.
+ * What a callback arms waits for the next turn, whatever its deadline: a timer of 0 ns that arms itself anew does not
+ * keep the loop (the sequence number at the start of the step is the line). A timer's id is stale when its callback
+ * runs.
  */
 #include <errno.h>
 

@@ -3,12 +3,12 @@
  * Slots map ids to pointers in O(1), and make stale ids harmless.
  *
  * An id is a slot number (24 bits), a generation (36 bits) and four zero bits. Each use of a slot has a generation of
- * its own, so an id is never given out twice; a slot whose generations are spent is retired. Free slots are
- * reused first-in first-out, which spreads the use of generations; new ones are made only when none is free, so the table
- * is as small as the most resources that ever lived at once. It may move when it grows: nobody keeps a pointer into it.
+ * its own, so an id is never given out twice; a slot whose generations are spent is retired. Free slots are reused
+ * first-in first-out, which spreads the use of generations; new ones are made only when none is free, so the table is
+ * as small as the most resources that ever lived at once. It may move when it grows: nobody keeps a pointer into it.
  *
- * Invariants: a live slot's id is the id it was given, with the four low bits zero; a free slot's id has bit 0 set and its pointer is
- * NULL, so that no id a caller can hold (or make up) finds anything there.
+ * Invariants: a live slot's id is the id it was given, with the four low bits zero; a free slot's id has bit 0 set and
+ * its pointer is NULL, so that no id a caller can hold (or make up) finds anything there.
  */
 #include "slots.h"
 

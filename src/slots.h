@@ -10,7 +10,11 @@
 #define IOR__SLOT_MAX (IOR__SLOT_NONE - 1) /* slots 0 .. 2^24 - 3; the last number means none */
 #define IOR__GENERATION_MAX ((UINT64_C(1) << 36) - 1)
 
-/* A slot: live, `id` is the id it was given; free, `ptr` is NULL and `id` packs the next free slot and the generation. */
+/*
+
+ * A slot: live, `id` is the id it was given; free, `ptr` is NULL and `id` packs the next free slot and the generation.
+
+ */
 struct ior__slot {
     uint64_t id;
     void *ptr;
@@ -19,7 +23,7 @@ struct ior__slot {
 struct ior__slots {
     struct ior__slot *table;
     uint32_t capacity;
-    uint32_t made;       /* slots that exist */
+    uint32_t made; /* slots that exist */
     uint32_t live;
     uint32_t max;        /* most that may be live */
     uint32_t free_first; /* reused first-in first-out */

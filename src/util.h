@@ -10,9 +10,13 @@
 #define IOR_UNLIKELY(x) __builtin_expect(!!(x), 0)
 /* Off the hot path: kept out of its callers, whose registers and stack it would cost. */
 #define IOR_APART __attribute__((noinline))
-#define IOR_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define IOR_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
-/* Memory. Sizes are given back at free, so that hooks need no headers. ior__alloc does not clear; NULL: out of memory. */
+/*
+
+ * Memory. Sizes are given back at free, so that hooks need no headers. ior__alloc does not clear; NULL: out of memory.
+
+ */
 void *ior__alloc(size_t len);
 void *ior__calloc(size_t len);
 void *ior__realloc(void *old, size_t old_len, size_t len);
@@ -29,8 +33,8 @@ void ior__log_line(int level, const char *format, ...) __attribute__((format(pri
 
 /*
  * Copies a versioned struct that a user filled: what the user's version does not have is zero; what ours does not know
- * must be zero (-EINVAL). `min_size` is the size of the first version; a smaller struct_size is -EINVAL. `src` NULL gives all zero
- * with struct_size set to known_size. struct_size is the first member (uint32_t) of every such struct.
+ * must be zero (-EINVAL). `min_size` is the size of the first version; a smaller struct_size is -EINVAL. `src` NULL
+ * gives all zero with struct_size set to known_size. struct_size is the first member (uint32_t) of every such struct.
  */
 int ior__struct_in(void *dst, size_t known_size, const void *src, size_t min_size);
 

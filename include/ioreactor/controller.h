@@ -22,8 +22,8 @@ struct ior_command {
     bool is_reply;                   /* it came back through ior_reply */
     struct ior_controller *reply_to; /* where ior_reply sends it, borrowed; NULL: nobody waits */
     /*
-     * Called from a loop (or from ior_runtime_free), never inside a request, for a command that was accepted but
-     * cannot be delivered, or a reply that cannot. It owns the command then. May be NULL (the memory is somebody else's).
+     * Called from a loop (or from ior_runtime_free), never inside a request, for a command that was accepted but cannot
+     * be delivered, or a reply that cannot. It owns the command then. May be NULL (the memory is somebody else's).
      */
     void (*drop)(struct ior_command *command);
     void *priv[2]; /* the library's while the command is on its way */
@@ -40,17 +40,17 @@ IOR_API struct ior_controller *ior_controller_ref(struct ior_controller *ctl);
 IOR_API void ior_controller_unref(struct ior_controller *ctl);
 
 /*
- * Sends a command; any thread, never blocks, allocates nothing. 0: it will be delivered (or dropped), and belongs to the
- * receiver. -EPIPE: the service was stopped, the command is still the caller's.
+ * Sends a command; any thread, never blocks, allocates nothing. 0: it will be delivered (or dropped), and belongs to
+ * the receiver. -EPIPE: the service was stopped, the command is still the caller's.
  */
 IOR_API int ior_controller_send(struct ior_controller *ctl, struct ior_command *command);
 
 /*
  * Sends a command and waits for its reply: for plain threads, not for loops. 0: the reply is here, the command is the
  * caller's again, look at its status. -EPIPE: not taken, the caller's. -ETIMEDOUT: no reply in time; the command is not
- * the caller's any more and will come back through `drop`. -EDEADLK: called on the loop that would have to serve it; the
- * caller's. -ENOMEM: the caller's. It sets and clears reply_to. The service must answer such a command with ior_reply; one that
- * a shutdown leaves undelivered comes back with status -ECANCELED.
+ * the caller's any more and will come back through `drop`. -EDEADLK: called on the loop that would have to serve it;
+ * the caller's. -ENOMEM: the caller's. It sets and clears reply_to. The service must answer such a command with
+ * ior_reply; one that a shutdown leaves undelivered comes back with status -ECANCELED.
  */
 IOR_API int ior_controller_call(struct ior_controller *ctl, struct ior_command *command, uint64_t timeout_ns);
 

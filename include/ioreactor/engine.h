@@ -57,12 +57,15 @@ struct ior_engine_ops {
     int (*watch)(void *engine, int fd, ior_id id, unsigned interest);
     /* Changes the interest of an fd that is in the set. -ENOENT, -EBADF: somebody else closed it. */
     int (*rewatch)(void *engine, int fd, ior_id id, unsigned interest);
-    /* Takes an fd out of the set. -ENOENT, -EBADF: somebody else closed it; a duplicate may still report: see rebuild. */
+    /*
+     * Takes an fd out of the set. -ENOENT, -EBADF: somebody else closed it; a duplicate may still report: see rebuild.
+     */
     int (*unwatch)(void *engine, int fd, ior_id id);
     /*
      * Waits until something happens, a wake, or the deadline (absolute, on the clock of config.os; 0: do not wait;
-     * IOR_NEVER: no deadline), never returning before the deadline for the deadline's sake. Fills at most `max` records and answers their
-     * number; an interrupted wait (EINTR) answers 0. More than `max` ready: the rest must get their turn in later waits.
+     * IOR_NEVER: no deadline), never returning before the deadline for the deadline's sake. Fills at most `max` records
+     * and answers their number; an interrupted wait (EINTR) answers 0. More than `max` ready: the rest must get their
+     * turn in later waits.
      */
     int (*wait)(void *engine, struct ior_record *records, int max, uint64_t deadline_ns);
     /* Makes wait return. Thread-safe and async-signal-safe; errno is kept. */

@@ -18,17 +18,17 @@ struct ior_context;
 
 /* What an fd is, as far as the runtime must know. */
 enum ior_fd_kind {
-    IOR_FD_TCP = 1,    /* a connected stream socket of the Internet families */
-    IOR_FD_UNIX = 2,   /* a connected Unix stream socket (or another stream family) */
+    IOR_FD_TCP = 1,      /* a connected stream socket of the Internet families */
+    IOR_FD_UNIX = 2,     /* a connected Unix stream socket (or another stream family) */
     IOR_FD_LISTENER = 3, /* a listening stream socket */
-    IOR_FD_SOCKET = 4, /* a socket of another type, or not connected */
-    IOR_FD_PIPE = 5,   /* a pipe or FIFO */
-    IOR_FD_FILE = 6,   /* a regular file, directory or block device: cannot be waited for */
-    IOR_FD_OTHER = 7,  /* a tty, a character device, an eventfd ... */
+    IOR_FD_SOCKET = 4,   /* a socket of another type, or not connected */
+    IOR_FD_PIPE = 5,     /* a pipe or FIFO */
+    IOR_FD_FILE = 6,     /* a regular file, directory or block device: cannot be waited for */
+    IOR_FD_OTHER = 7,    /* a tty, a character device, an eventfd ... */
 };
 enum {
     IOR_FD_KIND_MASK = 15,
-    IOR_FD_NO_READ = 16, /* opened write-only */
+    IOR_FD_NO_READ = 16,  /* opened write-only */
     IOR_FD_NO_WRITE = 32, /* opened read-only */
 };
 
@@ -43,9 +43,9 @@ struct ior_os {
     uint32_t reserved;
     void *arg; /* the first argument of each call */
 
-    uint64_t (*clock)(void *arg);  /* CLOCK_MONOTONIC, ns */
-    uint64_t (*wall)(void *arg);   /* CLOCK_REALTIME, ns */
-    uint64_t (*random)(void *arg); /* 64 random bits */
+    uint64_t (*clock)(void *arg);          /* CLOCK_MONOTONIC, ns */
+    uint64_t (*wall)(void *arg);           /* CLOCK_REALTIME, ns */
+    uint64_t (*random)(void *arg);         /* 64 random bits */
     void (*sleep)(void *arg, uint64_t ns); /* only where the engine's wait keeps failing */
 
     int (*socket)(void *arg, int domain, int type, int protocol); /* non-blocking, close-on-exec, never 0, 1 or 2 */
@@ -60,15 +60,15 @@ struct ior_os {
     int (*shutdown)(void *arg, int fd, int how);
     int (*close)(void *arg, int fd);
 
-    ssize_t (*recv)(void *arg, int fd, void *bytes, size_t len);                /* sockets */
-    ssize_t (*send)(void *arg, int fd, const struct iovec *iov, int n);         /* sockets; never SIGPIPE */
-    ssize_t (*read)(void *arg, int fd, void *bytes, size_t len);                /* pipes, ttys */
-    ssize_t (*write)(void *arg, int fd, const struct iovec *iov, int n);        /* pipes, ttys; never SIGPIPE */
+    ssize_t (*recv)(void *arg, int fd, void *bytes, size_t len);                  /* sockets */
+    ssize_t (*send)(void *arg, int fd, const struct iovec *iov, int n);           /* sockets; never SIGPIPE */
+    ssize_t (*read)(void *arg, int fd, void *bytes, size_t len);                  /* pipes, ttys */
+    ssize_t (*write)(void *arg, int fd, const struct iovec *iov, int n);          /* pipes, ttys; never SIGPIPE */
     ssize_t (*sendfile)(void *arg, int out, int in, uint64_t offset, size_t len); /* never SIGPIPE */
     ssize_t (*pread)(void *arg, int fd, void *bytes, size_t len, uint64_t offset);
 
-    int (*dup)(void *arg, int fd);          /* close-on-exec */
-    int (*fd_kind)(void *arg, int fd);      /* enum ior_fd_kind with flags, or -EBADF */
+    int (*dup)(void *arg, int fd);                   /* close-on-exec */
+    int (*fd_kind)(void *arg, int fd);               /* enum ior_fd_kind with flags, or -EBADF */
     int (*set_nonblock)(void *arg, int fd, bool on); /* whether it was non-blocking before, or -errno */
     int (*path_stat)(void *arg, const char *path, struct ior_os_path *ret); /* lstat(2) */
     int (*path_chmod)(void *arg, const char *path, unsigned mode);

@@ -23,8 +23,8 @@ IOR_API int ior_reactor_new(const struct ior_config *config, const struct ior_ha
 IOR_API struct ior_controller *ior_reactor_controller(struct ior_reactor *reactor);
 
 /*
- * Waits until the loop has ended; answers what ior_runtime_run answered, also when asked again. It does not stop the loop.
- * -EDEADLK from the loop's own thread.
+ * Waits until the loop has ended; answers what ior_runtime_run answered, also when asked again. It does not stop the
+ * loop. -EDEADLK from the loop's own thread.
  */
 IOR_API int ior_reactor_join(struct ior_reactor *reactor);
 
@@ -32,9 +32,9 @@ IOR_API int ior_reactor_join(struct ior_reactor *reactor);
 #define IOR_REACTOR_FREE_DRAIN_NS (UINT64_C(1000000000))
 
 /*
- * Stops the loop (as ior_controller_shutdown with IOR_REACTOR_FREE_DRAIN_NS), joins the thread and frees everything; nothing is leaked.
- * From the loop's own thread it does not wait: the thread frees itself when the loop has ended. After fork the child may
- * call it alone: memory and fds are freed. NULL is ignored.
+ * Stops the loop (as ior_controller_shutdown with IOR_REACTOR_FREE_DRAIN_NS), joins the thread and frees everything;
+ * nothing is leaked. From the loop's own thread it does not wait: the thread frees itself when the loop has ended.
+ * After fork the child may call it alone: memory and fds are freed. NULL is ignored.
  */
 IOR_API void ior_reactor_free(struct ior_reactor *reactor);
 

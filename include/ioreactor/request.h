@@ -42,16 +42,16 @@ struct ior_handler;
  * answers in kind always fits.
  */
 struct ior_stream_options {
-    uint32_t struct_size; /* sizeof(struct ior_stream_options) */
-    bool half_open;       /* EOF from the peer ends nothing: the service finishes, closes or goes on sending */
-    bool read_when_full;  /* keep reading while the own output is past its high-water mark */
-    bool nagle;           /* leave Nagle's algorithm on (default: TCP_NODELAY) */
-    bool keep_alive;      /* SO_KEEPALIVE with the system's intervals */
-    void *user;           /* comes with each event; ignored where user_size is not 0 */
-    size_t user_size;     /* > 0: the runtime allocates so many zeroed bytes with the stream; they are its `user` */
-    size_t high_bytes;    /* default 64 KiB */
-    size_t low_bytes;     /* default high_bytes / 4 */
-    size_t cap_bytes;     /* default high_bytes + read_bytes + unread_max_bytes */
+    uint32_t struct_size;    /* sizeof(struct ior_stream_options) */
+    bool half_open;          /* EOF from the peer ends nothing: the service finishes, closes or goes on sending */
+    bool read_when_full;     /* keep reading while the own output is past its high-water mark */
+    bool nagle;              /* leave Nagle's algorithm on (default: TCP_NODELAY) */
+    bool keep_alive;         /* SO_KEEPALIVE with the system's intervals */
+    void *user;              /* comes with each event; ignored where user_size is not 0 */
+    size_t user_size;        /* > 0: the runtime allocates so many zeroed bytes with the stream; they are its `user` */
+    size_t high_bytes;       /* default 64 KiB */
+    size_t low_bytes;        /* default high_bytes / 4 */
+    size_t cap_bytes;        /* default high_bytes + read_bytes + unread_max_bytes */
     size_t unread_max_bytes; /* what ior_unread can give back; default 64 KiB */
     uint64_t connect_ns;     /* ior_connect: give up after this time; 0: the system's own limit */
     uint64_t idle_ns;        /* end the stream when no byte was read or written for so long; 0: never */
@@ -114,8 +114,9 @@ IOR_API struct ior_resource *ior_take(struct ior_context *cx, const struct ior_e
 
 /*
  * Registers a resource: one of the user's own kind, or one that was handed back or taken. It belongs to the runtime
- * until its handover; on failure it stays the caller's. One that was handed back goes on where it was: its unread
- * bytes come first, its unsent bytes are written first. Errors: -EBUSY (it is registered already), -EBADF, -EEXIST, -ENOBUFS (its output is over the cap).
+ * until its handover; on failure it stays the caller's. One that was handed back goes on where it was: its unread bytes
+ * come first, its unsent bytes are written first. Errors: -EBUSY (it is registered already), -EBADF, -EEXIST, -ENOBUFS
+ * (its output is over the cap).
  */
 IOR_API int ior_register(struct ior_context *cx, struct ior_resource *res, ior_id *ret_id);
 
@@ -152,10 +153,10 @@ IOR_API int ior_unread(struct ior_context *cx, ior_id id, size_t len);
 
 /*
  * Sends: all the bytes are taken, in order, or none. What a turn sends to one transport leaves in one system call at
- * the end of the turn. Answers 0; 1: taken, and the queue is now past its high-water mark (DRAINED will be told).
- * A length of 0 does nothing.
- * Errors, all without effect: -ENOBUFS (over cap_bytes, or config.output_cap_bytes; DRAINED will be told once it would
- * fit), -EMSGSIZE (could never fit), -ENOTCONN (still connecting), -EPIPE (closing, finished, ended, or the peer is gone).
+ * the end of the turn. Answers 0; 1: taken, and the queue is now past its high-water mark (DRAINED will be told). A
+ * length of 0 does nothing. Errors, all without effect: -ENOBUFS (over cap_bytes, or config.output_cap_bytes; DRAINED
+ * will be told once it would fit), -EMSGSIZE (could never fit), -ENOTCONN (still connecting), -EPIPE (closing,
+ * finished, ended, or the peer is gone).
  */
 IOR_API int ior_send(struct ior_context *cx, ior_id id, const void *bytes, size_t len);
 IOR_API int ior_sendv(struct ior_context *cx, ior_id id, const struct iovec *iov, int n);
@@ -168,9 +169,9 @@ IOR_API int ior_send_buf(struct ior_context *cx, ior_id id, struct ior_buf *buf)
 
 /*
  * Sends a range of a regular file by sendfile(2) (or by reading, where the transport cannot). The queue holds its own
- * dup of `fd`. The range does not count towards the marks; some 48 ranges fit a queue with the default cap. A file that is shorter than promised when
- * its turn comes ends the transport with EIO. The file's bytes are read as they are then; a slow disk blocks the loop.
- * Further errors: -EBADF, -EMFILE, -EOVERFLOW (offset + len over 2^63 - 1).
+ * dup of `fd`. The range does not count towards the marks; some 48 ranges fit a queue with the default cap. A file that
+ * is shorter than promised when its turn comes ends the transport with EIO. The file's bytes are read as they are then;
+ * a slow disk blocks the loop. Further errors: -EBADF, -EMFILE, -EOVERFLOW (offset + len over 2^63 - 1).
  */
 IOR_API int ior_send_file(struct ior_context *cx, ior_id id, int fd, uint64_t offset, uint64_t len);
 
@@ -187,8 +188,9 @@ enum {
 
 /*
  * Arms, moves or (IOR_NEVER) turns off a deadline, counted from now. For IOR_DEADLINE_IDLE `after_ns` is the new
- * period, counted from now and then from the turn in which bytes come or go. An idle deadline passes only after a look for bytes that already
- * arrived. Errors: -EINVAL (no such deadline, or DRAIN or CONNECT of a stream that is not closing, or not connecting).
+ * period, counted from now and then from the turn in which bytes come or go. An idle deadline passes only after a look
+ * for bytes that already arrived. Errors: -EINVAL (no such deadline, or DRAIN or CONNECT of a stream that is not
+ * closing, or not connecting).
  */
 IOR_API int ior_deadline(struct ior_context *cx, ior_id id, int which, uint64_t after_ns);
 

@@ -44,7 +44,10 @@ struct ior_resource_ops {
      * at the end of a turn with what was sent. NULL: read-only.
      */
     ssize_t (*write)(struct ior_resource *res, const struct iovec *iov, int n);
-    /* Closes the fd and frees the resource. Called by the runtime where nobody takes the handover, or by ior_resource_free. */
+    /*
+     * Closes the fd and frees the resource. Called by the runtime where nobody takes the handover, or by
+     * ior_resource_free.
+     */
     void (*destroy)(struct ior_resource *res);
 };
 

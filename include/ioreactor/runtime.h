@@ -22,9 +22,9 @@ struct ior_config {
     const struct ior_engine_ops *engine_ops; /* an engine of your own; `engine` must be NULL then */
     void *engine_arg;                        /* for it */
     const struct ior_os *os;                 /* system calls of your own; NULL: the real ones */
-    uint32_t max_resources; /* registered at once; default and most: 2^24 - 2 */
-    uint32_t max_timers;    /* armed at once; default and most: 2^24 - 2 */
-    uint32_t read_bytes;    /* the buffer data events are read into; default 65536, at least 512 */
+    uint32_t max_resources;                  /* registered at once; default and most: 2^24 - 2 */
+    uint32_t max_timers;                     /* armed at once; default and most: 2^24 - 2 */
+    uint32_t read_bytes;                     /* the buffer data events are read into; default 65536, at least 512 */
     /* Budgets: what one turn does at most. The rest is served in the next turn, without waiting. */
     uint32_t records;  /* events taken from the engine; default 256, at most 65536 */
     uint32_t accepts;  /* connections from each listener; default 64 */
@@ -60,8 +60,8 @@ IOR_API int ior_runtime_run(struct ior_runtime *rt);
 IOR_API int ior_runtime_turn(struct ior_runtime *rt, uint64_t wait_ns);
 
 /*
- * For a foreign loop: an fd that is readable when ior_runtime_turn(rt, 0) has something to do, and the monotonic time at
- * which it should be called at the latest (0: now, IOR_NEVER: only when the fd is readable). Ask for the deadline
+ * For a foreign loop: an fd that is readable when ior_runtime_turn(rt, 0) has something to do, and the monotonic time
+ * at which it should be called at the latest (0: now, IOR_NEVER: only when the fd is readable). Ask for the deadline
  * after each turn and after requests. -ENOTSUP where the engine has no such fd (poll).
  */
 IOR_API int ior_runtime_fd(struct ior_runtime *rt);
@@ -70,7 +70,8 @@ IOR_API uint64_t ior_runtime_deadline(struct ior_runtime *rt);
 /*
  * Frees the runtime. What has not ended yet ends now, as in a shutdown without time: `stop`, END and handover are
  * called from here. Not from inside a callback (does nothing but log then). After fork the child may call this alone:
- * it frees memory (releasing wrapped buffers) and closes fds, calls no callback of a service, and leaves the parent's epoll set and waker alone. NULL is ignored.
+ * it frees memory (releasing wrapped buffers) and closes fds, calls no callback of a service, and leaves the parent's
+ * epoll set and waker alone. NULL is ignored.
  */
 IOR_API void ior_runtime_free(struct ior_runtime *rt);
 

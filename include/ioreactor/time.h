@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Time: monotonic nanoseconds (CLOCK_MONOTONIC) for timers and deadlines, UNIX nanoseconds (CLOCK_REALTIME) for
- * services that need the time of day. Both fit 64 bits for five centuries. The arithmetic here saturates: it never wraps.
+ * services that need the time of day. Both fit 64 bits for five centuries. The arithmetic here saturates: it never
+ * wraps.
  */
 #ifndef IOREACTOR_TIME_H
 #define IOREACTOR_TIME_H
@@ -70,7 +71,11 @@ IOR_API uint64_t ior_random(struct ior_context *cx);
  */
 IOR_API int ior_timer_set(struct ior_context *cx, uint64_t after_ns, void *user, ior_timer_id *ret_id);
 
-/* Arms a timer that has not fired anew, counted from now; it keeps its id. Errors: -ENOENT (fired, cancelled), -EPERM. */
+/*
+
+ * Arms a timer that has not fired anew, counted from now; it keeps its id. Errors: -ENOENT (fired, cancelled), -EPERM.
+
+ */
 IOR_API int ior_timer_move(struct ior_context *cx, ior_timer_id id, uint64_t after_ns);
 
 /* Cancels a timer: it will not fire, also where it is due already. Errors: -ENOENT (fired, cancelled), -EPERM. */
@@ -80,8 +85,8 @@ IOR_API int ior_timer_cancel(struct ior_context *cx, ior_timer_id id);
 IOR_API size_t ior_timer_count(struct ior_context *cx);
 
 /*
- * When the earliest timer or deadline of the runtime is due, as monotonic time, or a little earlier (a deadline that was
- * moved later is found out when its first time comes); IOR_NEVER without any.
+ * When the earliest timer or deadline of the runtime is due, as monotonic time, or a little earlier (a deadline that
+ * was moved later is found out when its first time comes); IOR_NEVER without any.
  */
 IOR_API uint64_t ior_timer_next(struct ior_context *cx);
 

@@ -155,7 +155,7 @@ static int wait_once(struct epoll_engine *engine, int max, uint64_t deadline_ns)
 static inline uint32_t what_of(uint32_t events)
 {
     _Static_assert((EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLERR | EPOLLHUP) == 31, "the table below");
-#define WHAT(i) \
+#define WHAT(i)                                                                                              \
     (uint8_t)(((i)&EPOLLIN ? IOR_READ : 0) | ((i)&EPOLLOUT ? IOR_WRITE : 0) | ((i)&EPOLLHUP ? IOR_HUP : 0) | \
               ((i)&EPOLLERR ? IOR_ERR : 0))
 #define WHAT4(i) WHAT(i), WHAT(i + 1), WHAT(i + 2), WHAT(i + 3)

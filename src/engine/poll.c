@@ -4,7 +4,8 @@
  * belongs to each beside it, and a table from fd to place. Entry 0 is the waker's.
  *
  * poll(2) goes by number, where epoll goes by open file. So that a number which somebody closed, and which came again,
- * is not taken for what it was, each entry knows its file's inode (as far as files have their own: sockets and pipes do).
+ * is not taken for what it was, each entry knows its file's inode (as far as files have their own: sockets and pipes
+ * do).
  *
  * A wait costs O(watched fds). Where more are ready than were asked for, the next wait begins to look where this one
  * stopped, so that everyone gets a turn.

@@ -2,10 +2,10 @@
 /*
  * Listeners: TCP and Unix stream sockets that accept.
  *
- * Each connection is offered to the service as it is accepted (ACCEPTED) and never kept: what the callback does not take is
- * closed when it returns, so nothing is left over when a listener is paused or ended in its own callback. Errors that belong
- * to one connection (ECONNABORTED and the network errors of accept(2)) are passed over; being out of fds or slots is
- * told once, and the listener leaves the engine until one is free again or the back-off ends.
+ * Each connection is offered to the service as it is accepted (ACCEPTED) and never kept: what the callback does not
+ * take is closed when it returns, so nothing is left over when a listener is paused or ended in its own callback.
+ * Errors that belong to one connection (ECONNABORTED and the network errors of accept(2)) are passed over; being out of
+ * fds or slots is told once, and the listener leaves the engine until one is free again or the back-off ends.
  *
  * TCP options are set on the listener: on Linux and the BSDs accepted sockets inherit them, which saves two system
  * calls for each connection.

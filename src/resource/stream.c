@@ -2,8 +2,8 @@
 /*
  * Streams: TCP and Unix connections (accepted, connecting) and any byte-stream fd that is adopted.
  *
- * Reading: one buffer of the runtime is lent to the service for the length of the callback; an idle stream holds none. Bytes the
- * service gives back (ior_unread) are kept in a block of the stream's own and put in front of the next ones.
+ * Reading: one buffer of the runtime is lent to the service for the length of the callback; an idle stream holds none.
+ * Bytes the service gives back (ior_unread) are kept in a block of the stream's own and put in front of the next ones.
  *
  * The end of input is found by reading (0 or an error), never from HUP or ERR: the kernel tells those while bytes are
  * still to be read. A write error stops writing only: what the peer sent before is read to the end, then END comes with
@@ -25,8 +25,8 @@ static struct ior__stream *stream_of(const struct ior_resource *res)
 
 unsigned ior__stream_interest(const struct ior_resource *res)
 {
-    const uint32_t unusual = IOR__CONNECTING | IOR__NO_READ | IOR__EOF_SEEN | IOR__BACKOFF | IOR__CLOSING |
-                             IOR__PAUSED | IOR__FULL;
+    const uint32_t unusual =
+        IOR__CONNECTING | IOR__NO_READ | IOR__EOF_SEEN | IOR__BACKOFF | IOR__CLOSING | IOR__PAUSED | IOR__FULL;
     uint32_t bits = res->bits;
     if (IOR_LIKELY(!(bits & unusual)))
         return IOR_READ;
@@ -56,8 +56,7 @@ static ssize_t read_some(struct ior_resource *res, void *bytes, size_t len)
     const struct ior_os *os = res->cx->rt->os;
     ssize_t n;
     do {
-        n = (res->bits & IOR__SOCKET) ? os->recv(os->arg, res->fd, bytes, len)
-                                      : os->read(os->arg, res->fd, bytes, len);
+        n = (res->bits & IOR__SOCKET) ? os->recv(os->arg, res->fd, bytes, len) : os->read(os->arg, res->fd, bytes, len);
     } while (IOR_UNLIKELY(n == -EINTR));
     return n;
 }
@@ -227,7 +226,10 @@ static int read_on(struct ior_resource *res, unsigned io, uint32_t reads)
         ssize_t n = read_once(res, io);
         if (n <= 0)
             return (int)n;
-        /* A short read is the end for now, unless the peer or the connection is gone: then the end is still to be found. */
+        /*
+         * A short read is the end for now, unless the peer or the connection is gone: then the end is still to be
+         * found.
+         */
         if ((size_t)n < rt->read_bytes && !(io & (IOR_HUP | IOR_ERR)) && !(res->bits & IOR__WRITE_DEAD))
             return IOR_IO_DONE;
     }
@@ -282,8 +284,9 @@ void ior__stream_settle(struct ior_resource *res)
 }
 
 /*
- * HUP or ERR, and nothing is to be read: the input has ended, or cannot be read, or waits for output to drain. Trying to write
- * brings the error out; without output a send of no bytes does (on Linux it reports a pending error and writes nothing).
+ * HUP or ERR, and nothing is to be read: the input has ended, or cannot be read, or waits for output to drain. Trying
+ * to write brings the error out; without output a send of no bytes does (on Linux it reports a pending error and writes
+ * nothing).
  */
 void ior__stream_hangup(struct ior_resource *res)
 {

@@ -281,6 +281,36 @@ static void close_after_pause(void **state)
     rec_free(r);
 }
 
+/* What was given back is held until output has drained; closing comes in between: it is not told again. */
+static void fill_and_keep(struct recorder *r, const struct ior_event *ev)
+{
+    if (ev->type != IOR_EV_DATA)
+        return;
+    assert_int_equal(rec_send_pattern(r, ev->id, 70000), 1);
+    assert_int_equal(rec_unread(r, ev->id, 3), 0);
+}
+
+static void close_with_a_full_queue_and_bytes_given_back(void **state)
+{
+    ior_id id;
+    int fd;
+    struct recorder *r = one_stream(NULL, &id, &fd);
+    (void)state;
+    r->on_event = fill_and_keep;
+    script_room(r->script, fd, 0);
+    script_say_text(r->script, fd, "abcdef");
+    rec_settle(r);
+    assert_int_equal(rec_close(r, id, 10 * SEC), 0);
+    rec_settle(r);
+    script_room(r->script, fd, SIZE_MAX);
+    rec_settle(r);
+    script_hear_pattern(r->script, fd, 0, 70000);
+    script_eof(r->script, fd);
+    rec_settle(r);
+    rec_expect(r, "data 1 abc\nend 1 asked 70000 0 3\nhandover 1\n");
+    rec_free(r);
+}
+
 static void close_and_a_reset(void **state)
 {
     ior_id id;
@@ -737,6 +767,7 @@ int main(void)
         cmocka_unit_test(close_without_output),
         cmocka_unit_test(close_in_a_data_event),
         cmocka_unit_test(close_after_pause),
+        cmocka_unit_test(close_with_a_full_queue_and_bytes_given_back),
         cmocka_unit_test(close_and_a_reset),
         cmocka_unit_test(close_and_a_broken_pipe),
         cmocka_unit_test(close_with_no_time_at_all),

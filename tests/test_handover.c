@@ -238,6 +238,25 @@ static void connecting_goes_on(void **state)
     rec_free(r);
 }
 
+/* A write had failed, with a full queue: registered again, what is to be read is read, and then the cause is told. */
+static void a_broken_stream_goes_on_to_its_end(void **state)
+{
+    ior_id id;
+    int fd;
+    struct recorder *r = one_stream(NULL, &id, &fd);
+    (void)state;
+    assert_int_equal(rec_pause(r, id), 0);
+    assert_int_equal(rec_send_pattern(r, id, 100000), 1);
+    script_say_text(r->script, fd, "last words");
+    script_hangup(r->script, fd);
+    rec_settle(r);
+    rec_expect(r, "");
+    rec_register(r, take_back(r, id));
+    rec_settle(r);
+    rec_expect(r, "registered 2\nopen 2\ndata 2 last words\nend 2 error EPIPE 0 100000 0\nhandover 2\n");
+    rec_free(r);
+}
+
 static void idle_starts_anew(void **state)
 {
     ior_id id;
@@ -479,6 +498,7 @@ int main(void)
         cmocka_unit_test(finished_stays_finished),
         cmocka_unit_test(finishing_goes_on),
         cmocka_unit_test(connecting_goes_on),
+        cmocka_unit_test(a_broken_stream_goes_on_to_its_end),
         cmocka_unit_test(idle_starts_anew),
         cmocka_unit_test(registered_only_once),
         cmocka_unit_test(what_is_closed_cannot_be_registered),

@@ -123,7 +123,7 @@ int rec_send_file(struct recorder *r, ior_id id, int fd, uint64_t offset, uint64
 int rec_pause(struct recorder *r, ior_id id)
 {
     int err = ior_pause(r->cx, id);
-    if (err == 0)
+    if (err == 0 && !rec_of(r, id)->closing) /* what closes tells no data anyway */
         rec_of(r, id)->paused = true;
     return err;
 }

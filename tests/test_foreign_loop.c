@@ -47,12 +47,12 @@ static int outer_round(struct outer *o)
     return ior_runtime_turn(o->p->rt, 0);
 }
 
-#define outer_until(o, condition)                                                     \
-    do {                                                                              \
-        uint64_t outer_end = net_now() + PROBE_LIMIT_NS;                              \
-        while (!(condition) && net_now() < outer_end)                                 \
-            assert_true(outer_round(o) >= 0);                                         \
-        if (!(condition))                                                             \
+#define outer_until(o, condition)                                                             \
+    do {                                                                                      \
+        uint64_t outer_end = net_now() + PROBE_LIMIT_NS;                                      \
+        while (!(condition) && net_now() < outer_end)                                         \
+            assert_true(outer_round(o) >= 0);                                                 \
+        if (!(condition))                                                                     \
             fail_msg("%s:%d: not within the time limit: %s", __FILE__, __LINE__, #condition); \
     } while (0)
 

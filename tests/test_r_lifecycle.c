@@ -280,8 +280,8 @@ static void r56_every_way_of_ending_is_told_and_handed_over(void **state)
         probe_until(p, probe_of(p, id)->handover == 1);
         r = probe_of(p, id);
         if (r->why != ways[i].why || r->error != ways[i].error || r->which != ways[i].which)
-            fail_msg("%s: END says %s, %s, deadline %d", ways[i].name, ior_why_name(r->why),
-                     ior_errname(r->error), r->which);
+            fail_msg("%s: END says %s, %s, deadline %d", ways[i].name, ior_why_name(r->why), ior_errname(r->error),
+                     r->which);
         net_close(&peer);
         probe_free(p); /* the probe's promises: END once, then one handover */
         assert_int_equal(net_fd_count(), fds);

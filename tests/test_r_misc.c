@@ -40,9 +40,9 @@ static void r76_sizes_are_checked_before_use(void **state)
     net_unix_pair(pair);
     assert_int_equal(ior_adopt(p->cx, pair[0], PROBE_STREAM(.high_bytes = SIZE_MAX), &none), -EINVAL);
     assert_int_equal(ior_adopt(p->cx, pair[0], PROBE_STREAM(.unread_max_bytes = SIZE_MAX - 10), &none), -EINVAL);
-    assert_int_equal(ior_adopt(p->cx, pair[0], PROBE_STREAM(.high_bytes = SIZE_MAX / 2, .unread_max_bytes = SIZE_MAX / 2),
-                               &none),
-                     -EINVAL);
+    assert_int_equal(
+        ior_adopt(p->cx, pair[0], PROBE_STREAM(.high_bytes = SIZE_MAX / 2, .unread_max_bytes = SIZE_MAX / 2), &none),
+        -EINVAL);
     assert_true(ior_adopt(p->cx, pair[0], PROBE_STREAM(.user_size = SIZE_MAX - 8), &none) < 0);
     assert_int_equal(none, 0);
     assert_int_equal(fcntl(pair[0], F_GETFD), FD_CLOEXEC); /* still the caller's */

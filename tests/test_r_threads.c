@@ -111,8 +111,7 @@ static void r49_send_races_the_end_of_the_loop(void **state)
         }
         assert_int_equal(send_parcel(ctl, &counts), -EPIPE);
         ior_controller_unref(ctl);
-        assert_int_equal(atomic_load(&counts.accepted),
-                         atomic_load(&counts.delivered) + atomic_load(&counts.dropped));
+        assert_int_equal(atomic_load(&counts.accepted), atomic_load(&counts.delivered) + atomic_load(&counts.dropped));
     }
 }
 
@@ -357,8 +356,7 @@ static void r57_last_sender_and_end_free_everything_once(void **state)
         for (int i = 0; i < 2; i++)
             pthread_join(last[i].thread, NULL);
         pthread_barrier_destroy(&gate);
-        assert_int_equal(atomic_load(&counts.accepted),
-                         atomic_load(&counts.delivered) + atomic_load(&counts.dropped));
+        assert_int_equal(atomic_load(&counts.accepted), atomic_load(&counts.delivered) + atomic_load(&counts.dropped));
     }
 }
 

@@ -18,11 +18,11 @@ struct probe_res {
     ior_id id;
     void *user;
     unsigned registered, accepted, open, data, eof, drained, ready, deadline, custom, end, handover, errors;
-    unsigned ready_bits;   /* of the last IOR_EV_READY */
-    uint64_t bytes;        /* of all data events */
+    unsigned ready_bits; /* of the last IOR_EV_READY */
+    uint64_t bytes;      /* of all data events */
     bool listener;
-    int last_error;        /* of the `error` callback */
-    enum ior_why why;      /* and what else END said */
+    int last_error;   /* of the `error` callback */
+    enum ior_why why; /* and what else END said */
     int error, which;
     uint64_t written, unsent, unread;
     struct ior_resource *handed; /* with probe.keep: handed back, the test's now */
@@ -33,18 +33,18 @@ struct probe {
     struct ior_context *cx;
     struct probe_res *res; /* in the order in which they became known */
     size_t n, cap;
-    uint32_t *by_slot;     /* 1 + the index of the slot's latest resource */
+    uint32_t *by_slot; /* 1 + the index of the slot's latest resource */
     size_t slots;
     unsigned starts, stops, ticks, timers, commands, errors;
-    int last_error;        /* of the `error` callback with id 0 */
-    unsigned broken;       /* promises; `complaint` is the first of them */
+    int last_error;  /* of the `error` callback with id 0 */
+    unsigned broken; /* promises; `complaint` is the first of them */
     const char *complaint;
-    ior_id last_end;       /* the resource whose END was told last */
-    ior_id accepted;       /* the stream accepted last */
-    bool keep;             /* keep what is handed over instead of destroying it */
-    bool refuse;           /* do not answer ACCEPTED */
-    bool own_kind;         /* resources of the test's own kind: they need no OPEN before data */
-    bool pattern;          /* data must be the pattern, from 0 on for each resource */
+    ior_id last_end; /* the resource whose END was told last */
+    ior_id accepted; /* the stream accepted last */
+    bool keep;       /* keep what is handed over instead of destroying it */
+    bool refuse;     /* do not answer ACCEPTED */
+    bool own_kind;   /* resources of the test's own kind: they need no OPEN before data */
+    bool pattern;    /* data must be the pattern, from 0 on for each resource */
 
     /* Hooks of the test, called after the notes were made. `r` is valid until the next request. */
     void *arg;
@@ -103,12 +103,12 @@ void probe_step(struct probe *p);
 void probe_read_pattern(struct probe *p, int peer, uint64_t from, size_t len, size_t piece);
 
 /* Turns until `condition` holds; fails the test when it does not within the time limit. */
-#define probe_until(p, condition)                                                     \
-    do {                                                                              \
-        uint64_t probe_end = net_now() + PROBE_LIMIT_NS;                              \
-        while (!(condition) && net_now() < probe_end)                                 \
-            probe_step(p);                                                            \
-        if (!(condition))                                                             \
+#define probe_until(p, condition)                                                             \
+    do {                                                                                      \
+        uint64_t probe_end = net_now() + PROBE_LIMIT_NS;                                      \
+        while (!(condition) && net_now() < probe_end)                                         \
+            probe_step(p);                                                                    \
+        if (!(condition))                                                                     \
             fail_msg("%s:%d: not within the time limit: %s", __FILE__, __LINE__, #condition); \
     } while (0)
 

@@ -271,7 +271,7 @@ static void relax(struct ior_resource *res)
     uint64_t room = marks->cap - (out ? out->need : 0);
     if ((res->bits & IOR__FULL) && charge <= marks->low) {
         res->bits &= ~(uint32_t)IOR__FULL;
-        if (!(res->bits & IOR__PAUSED) && ior_resource_unread(res, NULL, 0, NULL) > 0) {
+        if (!(res->bits & (IOR__PAUSED | IOR__CLOSING)) && ior_resource_unread(res, NULL, 0, NULL) > 0) {
             res->bits |= IOR__AGAIN;
             ior__ready_add(rt, res, IOR_READ);
         }

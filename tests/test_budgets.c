@@ -214,6 +214,26 @@ static void r11_unread_and_resume_in_data(void **state)
     rec_free(r);
 }
 
+/* Many deadlines at once, two for each stream: the number of turns is that of the budget, not of the streams. */
+static void inv11_two_deadlines_of_each_are_due(void **state)
+{
+    enum { MANY = 1000 };
+    struct recorder *r = rec_new();
+    int fd;
+    (void)state;
+    r->quiet = true;
+    for (int i = 0; i < MANY; i++) {
+        ior_id id = rec_stream(r, REC_STREAM(.idle_ns = 20), &fd);
+        assert_int_equal(ior_deadline(r->cx, id, IOR_DEADLINE_USER, 10), 0);
+    }
+    rec_settle(r);
+    script_advance(r->script, 100);
+    assert_true(rec_settle(r) < 20);
+    for (unsigned i = 1; i <= MANY; i++)
+        assert_true(rec_of(r, rec_id(r, i))->handed_over);
+    rec_free(r);
+}
+
 /* ---- a wait that fails ---- */
 
 static void r63_a_failing_wait_backs_off(void **state)
@@ -355,6 +375,7 @@ int main(void)
         cmocka_unit_test(r11_registering_in_registered),
         cmocka_unit_test(r11_registering_again_in_handover),
         cmocka_unit_test(r11_unread_and_resume_in_data),
+        cmocka_unit_test(inv11_two_deadlines_of_each_are_due),
         cmocka_unit_test(r63_a_failing_wait_backs_off),
         cmocka_unit_test(inv12_idle_means_no_system_call),
         cmocka_unit_test(inv12_a_timer_costs_one_wait),

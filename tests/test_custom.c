@@ -299,6 +299,25 @@ static void eof_ends_it_once_its_queue_is_written(void **state)
     done(r, &g);
 }
 
+/* As a stream's: the flush after EOF has its time. */
+static void eof_has_a_drain_deadline(void **state)
+{
+    struct gadget g;
+    ior_id id;
+    struct recorder *r = one_gadget(&g, &gadget_ops, &id);
+    (void)state;
+    g.takes = 0;
+    assert_int_equal(rec_send_text(r, id, "last"), 0);
+    g.times = 1;
+    g.event.type = IOR_EV_EOF;
+    script_record(r->script, id, IOR_READ);
+    rec_pass(r, IOR_DRAIN_NS_DEFAULT - 1);
+    rec_expect(r, "eof 1\n");
+    rec_pass(r, 1);
+    rec_expect(r, "end 1 timeout drain 0 4 0\nhandover 1\n");
+    done(r, &g);
+}
+
 static void end_it(struct recorder *r, const struct ior_event *ev)
 {
     if (ev->type == IOR_EV_CUSTOM)
@@ -560,6 +579,7 @@ int main(void)
         cmocka_unit_test(a_kind_without_interest_waits_for_nothing),
         cmocka_unit_test(an_error_ends_it),
         cmocka_unit_test(eof_ends_it_once_its_queue_is_written),
+        cmocka_unit_test(eof_has_a_drain_deadline),
         cmocka_unit_test(r09_ended_in_its_event),
         cmocka_unit_test(paused_in_its_event),
         cmocka_unit_test(writes_through_its_own_call),

@@ -324,6 +324,34 @@ static void idle_counts_from_the_last_byte_written(void **state)
     rec_free(r);
 }
 
+static void slow_data(struct recorder *r, const struct ior_event *ev)
+{
+    if (ev->type == IOR_EV_DATA && rec_number(r, ev->id) == 1)
+        script_advance(r->script, 5 * SEC);
+}
+
+/* A byte that is read late in a slow turn counts from when it was read. */
+static void idle_counts_from_the_byte_not_from_the_turn(void **state)
+{
+    ior_id id;
+    int fd, other;
+    struct recorder *r = one_stream(NULL, &id, &fd);
+    (void)state;
+    rec_stream(r, REC_STREAM(.idle_ns = 10 * SEC), &other);
+    rec_settle(r);
+    rec_forget(r);
+    r->on_event = slow_data;
+    script_say_text(r->script, fd, "slow");
+    script_say_text(r->script, other, "late");
+    rec_turn(r);
+    rec_expect(r, "data 1 slow\ndata 2 late\n");
+    rec_pass(r, 10 * SEC - 1);
+    rec_expect(r, "");
+    rec_pass(r, 1);
+    rec_expect(r, "end 2 timeout idle 0 0 0\nhandover 2\n");
+    rec_free(r);
+}
+
 /* ---- connect ---- */
 
 static void connect_gives_up(void **state)
@@ -561,6 +589,7 @@ int main(void)
         cmocka_unit_test(idle_period_is_changed_by_request),
         cmocka_unit_test(idle_of_accepted_streams),
         cmocka_unit_test(idle_counts_from_the_last_byte_written),
+        cmocka_unit_test(idle_counts_from_the_byte_not_from_the_turn),
         cmocka_unit_test(connect_gives_up),
         cmocka_unit_test(connect_is_off_once_open),
         cmocka_unit_test(connect_is_moved),

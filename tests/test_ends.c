@@ -639,6 +639,25 @@ static void r13_closed_by_somebody_else(void **state)
     }
 }
 
+/* Two ghosts that take turns are found as well as one. */
+static void r13_two_ghosts(void **state)
+{
+    struct recorder *r = rec_new();
+    int fds[3];
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        rec_stream(r, NULL, &fds[i]);
+    rec_settle(r);
+    rec_forget(r);
+    script_steal(r->script, fds[0], SCRIPT_STEAL_DUP);
+    script_steal(r->script, fds[1], SCRIPT_STEAL_DUP);
+    rec_settle(r);
+    script_say_text(r->script, fds[2], "fine");
+    assert_true(rec_idle(r));
+    rec_expect(r, "end 1 error EBADF 0 0 0\nhandover 1\nend 2 error EBADF 0 0 0\nhandover 2\ndata 3 fine\n");
+    rec_free(r);
+}
+
 static void r13_the_number_is_not_closed_when_it_is_somebody_elses(void **state)
 {
     (void)state;
@@ -786,6 +805,7 @@ int main(void)
         cmocka_unit_test(r18_a_hang_up_while_output_is_full),
         cmocka_unit_test(an_error_on_a_bare_hang_up_without_data),
         cmocka_unit_test(r13_closed_by_somebody_else),
+        cmocka_unit_test(r13_two_ghosts),
         cmocka_unit_test(r13_the_number_is_not_closed_when_it_is_somebody_elses),
         cmocka_unit_test(r80_ten_thousand_resets_in_one_batch),
         cmocka_unit_test(user_memory_lives_until_the_handover),

@@ -257,6 +257,27 @@ static void a_broken_stream_goes_on_to_its_end(void **state)
     rec_free(r);
 }
 
+/* More is unsent than the high mark: reading does not begin before it has been written. */
+static void a_full_stream_stays_full(void **state)
+{
+    ior_id id;
+    int fd;
+    struct recorder *r = one_stream(NULL, &id, &fd);
+    (void)state;
+    script_room(r->script, fd, 0);
+    assert_int_equal(rec_send_pattern(r, id, 70000), 1);
+    rec_settle(r);
+    rec_register(r, take_back(r, id));
+    script_say_text(r->script, fd, "hello");
+    assert_true(rec_idle(r));
+    rec_expect(r, "registered 2\nopen 2\n");
+    script_room(r->script, fd, SIZE_MAX);
+    rec_settle(r);
+    script_hear_pattern(r->script, fd, 0, 70000);
+    rec_expect(r, "data 2 hello\n");
+    rec_free(r);
+}
+
 static void idle_starts_anew(void **state)
 {
     ior_id id;
@@ -499,6 +520,7 @@ int main(void)
         cmocka_unit_test(finishing_goes_on),
         cmocka_unit_test(connecting_goes_on),
         cmocka_unit_test(a_broken_stream_goes_on_to_its_end),
+        cmocka_unit_test(a_full_stream_stays_full),
         cmocka_unit_test(idle_starts_anew),
         cmocka_unit_test(registered_only_once),
         cmocka_unit_test(what_is_closed_cannot_be_registered),

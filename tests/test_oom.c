@@ -122,6 +122,32 @@ static void unread_without_memory(void **state)
     live_alloc_stop();
 }
 
+/* What an accepted request needs later was reserved with it. */
+static void idle_after_a_connect_without_memory(void **state)
+{
+    struct recorder *r;
+    ior_timer_id timer;
+    int fd;
+    (void)state;
+    live_alloc_start();
+    r = rec_new();
+    ior_id id = rec_connect(r, "192.0.2.7:80", REC_STREAM(.idle_ns = IOR_NS_PER_SEC), &fd);
+    rec_settle(r);
+    rec_timer(r, IOR_NEVER, 1);
+    do { /* a timer is one block; the queue of timers is full where a second one is needed */
+        live_alloc_fail(2, true);
+    } while (ior_timer_set(r->cx, IOR_NEVER, NULL, &timer) == 0);
+    live_alloc_fail(1, true);
+    script_connected(r->script, fd);
+    rec_settle(r);
+    live_alloc_fail(0, false);
+    rec_pass(r, IOR_NS_PER_SEC);
+    rec_expect(r, "registered 1\nopen 1\nend 1 timeout idle 0 0 0\nhandover 1\n");
+    (void)id;
+    rec_free(r);
+    live_alloc_stop();
+}
+
 static void inv14_a_thousand_connections_leave_nothing(void **state)
 {
     struct recorder *r;
@@ -182,6 +208,7 @@ int main(void)
         cmocka_unit_test(inv01_memory_is_gone_for_good),
         cmocka_unit_test(inv05_a_refused_send_changes_nothing),
         cmocka_unit_test(unread_without_memory),
+        cmocka_unit_test(idle_after_a_connect_without_memory),
         cmocka_unit_test(inv14_a_thousand_connections_leave_nothing),
         cmocka_unit_test(inv14_an_idle_connection_is_small),
     };

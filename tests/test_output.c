@@ -664,6 +664,32 @@ static void room_that_comes_by_an_end_is_told(void **state)
     rec_free(r);
 }
 
+/* Owed as soon as it would fit, however full the rest stays. */
+static void room_for_one_is_told_while_others_stay(void **state)
+{
+    struct ior_config config = {.output_cap_bytes = 512u << 10};
+    struct recorder *r = rec_new_with(&config);
+    int fds[3];
+    ior_id ids[3];
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        ids[i] = rec_stream(r, REC_STREAM(.high_bytes = 600u << 10), &fds[i]);
+        script_room(r->script, fds[i], 0);
+    }
+    rec_settle(r);
+    rec_forget(r);
+    assert_int_equal(rec_send_pattern(r, ids[0], 400000), 0);
+    assert_int_equal(rec_send_pattern(r, ids[1], 110000), 0);
+    assert_int_equal(rec_send_pattern(r, ids[2], 20000), -ENOBUFS);
+    rec_settle(r);
+    rec_expect(r, "");
+    assert_int_equal(rec_abort(r, ids[1]), 0);
+    rec_settle(r);
+    rec_expect(r, "end 2 asked 0 110000 0\nhandover 2\ndrained 3\n");
+    assert_int_equal(rec_send_pattern(r, ids[2], 20000), 0);
+    rec_free(r);
+}
+
 static void what_the_runtime_could_never_hold(void **state)
 {
     struct ior_config config = {.output_cap_bytes = 65536};
@@ -805,6 +831,7 @@ int main(void)
         cmocka_unit_test(a_refused_buffer_is_not_touched),
         cmocka_unit_test(the_runtime_has_a_cap_too),
         cmocka_unit_test(room_that_comes_by_an_end_is_told),
+        cmocka_unit_test(room_for_one_is_told_while_others_stay),
         cmocka_unit_test(what_the_runtime_could_never_hold),
         cmocka_unit_test(where_nothing_can_be_sent),
         cmocka_unit_test(bad_arguments),

@@ -32,6 +32,7 @@ static inline int find_writable(struct ior_context *cx, ior_id id, struct ior_re
 {
     struct ior_resource *res;
     int err = ior__find(cx, id, &res);
+    *ret = NULL;
     if (IOR_UNLIKELY(err < 0))
         return err == -EALREADY ? -EPIPE : err;
     if (IOR_UNLIKELY((res->bits & IOR__NO_SEND_BITS) || !res->ops->write))

@@ -130,13 +130,10 @@ static int epoll_engine_unwatch(void *engine, int fd, ior_id id)
 }
 
 /* One wait of the kernel's, until the deadline or the longest wait. */
-static int wait_once(struct epoll_engine *engine, int max, uint64_t deadline_ns)
+static IOR_APART int wait_until(struct epoll_engine *engine, int max, uint64_t deadline_ns)
 {
-    uint64_t wait_ns;
+    uint64_t wait_ns = ior__wait_ns(engine->os, deadline_ns);
 
-    if (deadline_ns == 0 || deadline_ns == IOR_NEVER)
-        return epoll_wait(engine->epoll_fd, engine->events, max, deadline_ns == 0 ? 0 : -1);
-    wait_ns = ior__wait_ns(engine->os, deadline_ns);
 #if defined(SYS_epoll_pwait2)
     if (IOR_LIKELY(!engine->no_pwait2)) {
         struct timespec64 timeout = {(int64_t)(wait_ns / IOR_NS_PER_SEC), (int64_t)(wait_ns % IOR_NS_PER_SEC)};
@@ -149,6 +146,13 @@ static int wait_once(struct epoll_engine *engine, int max, uint64_t deadline_ns)
     }
 #endif
     return epoll_wait(engine->epoll_fd, engine->events, max, ior__wait_ms(wait_ns));
+}
+
+static inline int wait_once(struct epoll_engine *engine, int max, uint64_t deadline_ns)
+{
+    if (deadline_ns == 0 || deadline_ns == IOR_NEVER)
+        return epoll_wait(engine->epoll_fd, engine->events, max, deadline_ns == 0 ? 0 : -1);
+    return wait_until(engine, max, deadline_ns);
 }
 
 /* IOR_READ, IOR_WRITE, IOR_HUP and IOR_ERR of an event: one look, since this runs for each record. */

@@ -90,6 +90,32 @@ static void sent_to_before_it_is_told_open(void **state)
     rec_free(r);
 }
 
+static void send_much(struct recorder *r, const struct ior_event *ev)
+{
+    ior_id id;
+    if (ev->type != IOR_EV_ACCEPTED)
+        return;
+    assert_int_equal(ior_accept(r->cx, ev, &id), 0);
+    rec_of(r, id);
+    assert_int_equal(rec_send_pattern(r, id, 70000), 1);
+}
+
+/* All of it is written in the turn that accepted it; DRAINED waits for its turn behind `registered` and OPEN. */
+static void inv01_drained_does_not_come_first(void **state)
+{
+    ior_id id;
+    int listener;
+    struct recorder *r = one_listener(NULL, &id, &listener);
+    (void)state;
+    r->refuse = true;
+    r->on_event = send_much;
+    int fd = script_accept_from(r->script, listener, "192.0.2.2:4000");
+    rec_settle(r);
+    script_hear_pattern(r->script, fd, 0, 70000);
+    rec_expect(r, "accepted 1 192.0.2.2:4000\nregistered 2\nopen 2\ndrained 2\n");
+    rec_free(r);
+}
+
 static void nobody_takes_it(void **state)
 {
     ior_id id;
@@ -539,6 +565,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepted_with_the_listeners_options),
         cmocka_unit_test(sent_to_before_it_is_told_open),
+        cmocka_unit_test(inv01_drained_does_not_come_first),
         cmocka_unit_test(nobody_takes_it),
         cmocka_unit_test(only_inside_the_event),
         cmocka_unit_test(r24_a_storm_does_not_starve_the_others),

@@ -257,6 +257,28 @@ static void a_broken_stream_goes_on_to_its_end(void **state)
     rec_free(r);
 }
 
+/* The same for what cannot be read: there is nothing but the cause to be told. */
+static void a_broken_pipe_goes_on_to_its_end(void **state)
+{
+    struct recorder *r = rec_new();
+    (void)state;
+    r->keep = true;
+    int fd = script_fd(r->script, IOR_FD_PIPE | IOR_FD_NO_READ);
+    ior_id id = rec_adopt(r, fd, NULL);
+    script_room(r->script, fd, 3);
+    assert_int_equal(rec_send_text(r, id, "hello"), 0);
+    rec_settle(r);
+    script_hangup(r->script, fd);
+    rec_settle(r);
+    rec_expect(r, "registered 1\nopen 1\nend 1 error EPIPE 3 2 0\nhandover 1\n");
+    id = rec_register(r, rec_of(r, id)->handed);
+    assert_true(rec_idle(r));
+    assert_true(rec_of(r, id)->handed_over);
+    assert_int_equal(rec_of(r, id)->why, IOR_ERROR);
+    assert_int_equal(rec_of(r, id)->unsent, 2);
+    rec_free(r);
+}
+
 /* More is unsent than the high mark: reading does not begin before it has been written. */
 static void a_full_stream_stays_full(void **state)
 {
@@ -520,6 +542,7 @@ int main(void)
         cmocka_unit_test(finishing_goes_on),
         cmocka_unit_test(connecting_goes_on),
         cmocka_unit_test(a_broken_stream_goes_on_to_its_end),
+        cmocka_unit_test(a_broken_pipe_goes_on_to_its_end),
         cmocka_unit_test(a_full_stream_stays_full),
         cmocka_unit_test(idle_starts_anew),
         cmocka_unit_test(registered_only_once),

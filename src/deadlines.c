@@ -183,7 +183,9 @@ static void fire(struct ior_resource *res, int which)
     struct ior_event ev = {.type = IOR_EV_DEADLINE};
     switch (which) {
     case IOR_DEADLINE_USER:
-        ior__tell(res, &ev);
+        ior__tell_pending(res);
+        if (!(res->bits & IOR__ENDING))
+            ior__tell(res, &ev);
         break;
     case IOR_DEADLINE_IDLE:
         idle_due(res);

@@ -77,7 +77,7 @@ void ior__io_done(struct ior_resource *res, unsigned io, int r)
         ior__end(res, IOR_ERROR, -r, -1);
     } else if (r == IOR_IO_MORE) {
         ior__ready_add(rt, res, io);
-    } else if (IOR_UNLIKELY((res->bits & IOR__WRITE_DEAD) && !(res->bits & IOR__PAUSED))) {
+    } else if (IOR_UNLIKELY((res->bits & (IOR__WRITE_DEAD | IOR__PAUSED | IOR__BACKOFF)) == IOR__WRITE_DEAD)) {
         ior__end(res, IOR_ERROR, res->error, -1); /* what was to be read has been */
     }
 }
@@ -149,7 +149,9 @@ static void serve_ready(struct ior_runtime *rt, struct ior_resource *res)
     if (res->bits & IOR__ENDING)
         return;
     unsigned own = ior__own_interest(res);
-    if ((res->bits & IOR__CONNECTING) && io)
+    if ((res->bits & (IOR__WRITE_DEAD | IOR__PAUSED | IOR__BACKOFF)) == IOR__WRITE_DEAD && !(own & IOR_READ))
+        ior__end(res, IOR_ERROR, res->error, -1); /* handed back and registered again: there is nothing to be read */
+    else if ((res->bits & IOR__CONNECTING) && io)
         ior__stream_connect_result(res);
     else if (io & (own | IOR_HUP | IOR_ERR))
         ior__handle_io(res, io & (own | IOR_HUP | IOR_ERR));

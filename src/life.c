@@ -239,7 +239,7 @@ int ior__attach_resource(struct ior_context *cx, struct ior_resource *res, uint3
         goto out_leave;
     bool at_once = (res->bits & (IOR__ALWAYS | IOR__AGAIN | IOR__WRITE_DEAD)) != 0;
     ior__ready_add(rt, res, at_once ? IOR_READ | IOR_WRITE : 0);
-    if (res->output)
+    if (res->output || (res->bits & IOR__FINISHING))
         ior__work_add(rt, res);
     ior__log(IOR_LOG_DEBUG, "%s %#llx: registered, fd %d", res->ops->name, (unsigned long long)res->id, res->fd);
     *ret_id = res->id;

@@ -284,6 +284,9 @@ static void relax(struct ior_resource *res)
     res->bits &= ~(uint32_t)IOR__OWED;
     if (out)
         out->need = 0;
+    ior__tell_pending(res); /* it may be so new that nothing was told of it yet */
+    if (res->bits & (IOR__ENDING | IOR__CLOSING))
+        return;
     struct ior_event ev = {.type = IOR_EV_DRAINED};
     ior__tell(res, &ev);
 }

@@ -230,7 +230,7 @@ void ior__serve_commands(struct ior_runtime *rt)
                 break;
             serve(cx, command);
         }
-        rt->commands_left |= cx->ctl->pending != NULL;
+        rt->commands_left |= ior__controller_ready(cx->ctl); /* taken or not: whoever queued it will not wake again */
     }
     if (IOR_UNLIKELY(rt->drops != NULL))
         call_drops(rt);
@@ -335,7 +335,7 @@ uint64_t ior__stop_deadline(const struct ior_runtime *rt)
 {
     uint64_t least = IOR_NEVER;
     for (const struct ior_context *cx = rt->contexts; cx; cx = cx->next) {
-        if (IOR_LIKELY(cx->phase <= IOR__PHASE_RUNNING && !cx->ctl->pending))
+        if (IOR_LIKELY(cx->phase <= IOR__PHASE_RUNNING && !ior__controller_ready(cx->ctl)))
             continue;
         bool waits = cx->phase == IOR__PHASE_ENDING && cx->resources > 0 && !cx->forced;
         uint64_t at_ns = waits ? cx->stop_ns : 0;

@@ -115,6 +115,28 @@ static void r54_a_failing_wake_is_no_failure(void **state)
     rec_free(r);
 }
 
+/* The budget runs out with the last command taken, while another came: nobody will wake for it again. */
+static void inv08_no_wake_is_lost_at_the_end_of_a_budget(void **state)
+{
+    struct ior_config config = {.commands = 1};
+    struct recorder *r = rec_new_with(&config);
+    struct ior_command commands[3] = {{.kind = 1}, {.kind = 2}, {.kind = 3}};
+    struct ior_controller *ctl = ior_controller_of(r->cx);
+    (void)state;
+    assert_int_equal(ior_controller_send(ctl, &commands[0]), 0);
+    assert_int_equal(ior_controller_send(ctl, &commands[1]), 0);
+    rec_turn(r);
+    assert_int_equal(ior_controller_send(ctl, &commands[2]), 0);
+    rec_turn(r);
+    rec_expect(r, "command 1\ncommand 2\n");
+    assert_int_equal(ior_runtime_deadline(r->rt), 0);
+    rec_turn(r);
+    rec_expect(r, "command 3\n");
+    assert_true(ior_runtime_deadline(r->rt) == IOR_NEVER);
+    ior_controller_unref(ctl);
+    rec_free(r);
+}
+
 static void inv11_a_turn_serves_its_budget_only(void **state)
 {
     struct ior_config config = {.commands = 3};
@@ -395,6 +417,7 @@ int main(void)
         cmocka_unit_test(inv08_never_more_wakes_than_commands),
         cmocka_unit_test(sent_from_a_command),
         cmocka_unit_test(r54_a_failing_wake_is_no_failure),
+        cmocka_unit_test(inv08_no_wake_is_lost_at_the_end_of_a_budget),
         cmocka_unit_test(inv11_a_turn_serves_its_budget_only),
         cmocka_unit_test(r11_feeding_its_own_queue),
         cmocka_unit_test(replies_go_back),

@@ -37,10 +37,10 @@ static void on_command(void *self, struct ior_context *cx, struct ior_command *c
 static void *produce(void *arg)
 {
     struct producer *producer = arg;
-    double began = bench_ns();
+    double began = bench_cpu_ns();
     for (unsigned i = 0; i < producer->n; i++)
         bench_must(ior_controller_send(producer->ctl, &producer->commands[i]), "ior_controller_send");
-    producer->took_ns = bench_ns() - began;
+    producer->took_ns = bench_cpu_ns() - began;
     return NULL;
 }
 

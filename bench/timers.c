@@ -44,35 +44,35 @@ static void insert(struct ior_context *cx, ior_timer_id *ids, unsigned n)
 /* ns for each re-arming of all, `step` timers on each time. */
 static double rearm(struct ior_context *cx, const ior_timer_id *ids, unsigned n, uint64_t step)
 {
-    double began = bench_ns();
+    double began = bench_cpu_ns();
     for (uint64_t i = 0; i < n; i++)
         bench_must(ior_timer_move(cx, ids[i * step % n], random_ns()), "ior_timer_move");
-    return (bench_ns() - began) / n;
+    return (bench_cpu_ns() - began) / n;
 }
 
 static double cancel(struct ior_context *cx, const ior_timer_id *ids, unsigned n, uint64_t step)
 {
-    double began = bench_ns();
+    double began = bench_cpu_ns();
     for (uint64_t i = 0; i < n; i++)
         bench_must(ior_timer_cancel(cx, ids[i * step % n]), "ior_timer_cancel");
-    return (bench_ns() - began) / n;
+    return (bench_cpu_ns() - began) / n;
 }
 
 static double fire(struct ior_runtime *rt, unsigned n)
 {
     offset_ns = FIRST_NS + SPAN_NS;
-    double began = bench_ns();
+    double began = bench_cpu_ns();
     while (fired < n)
         bench_must(ior_runtime_turn(rt, 0), "ior_runtime_turn");
-    return (bench_ns() - began) / n;
+    return (bench_cpu_ns() - began) / n;
 }
 
 static void measure(struct ior_runtime *rt, ior_timer_id *ids, unsigned n)
 {
     struct ior_context *cx = ior_runtime_context(rt);
-    double began = bench_ns();
+    double began = bench_cpu_ns();
     insert(cx, ids, n);
-    printf("insert=%.1f ", (bench_ns() - began) / n);
+    printf("insert=%.1f ", (bench_cpu_ns() - began) / n);
     printf("rearm=%.1f ", rearm(cx, ids, n, 1));
     printf("rearm_scattered=%.1f ", rearm(cx, ids, n, STEP));
     printf("cancel=%.1f ", cancel(cx, ids, n, 1));

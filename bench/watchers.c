@@ -15,37 +15,37 @@
 static double by_library(struct ior_runtime *rt, const ior_id *ids, unsigned n)
 {
     struct ior_context *cx = ior_runtime_context(rt);
-    double began = bench_ns();
+    double began = bench_cpu_ns();
     for (unsigned i = 0; i < n; i++)
         bench_must(ior_interest(cx, ids[i], IOR_NONE), "ior_interest");
     for (unsigned i = 0; i < n; i++)
         bench_must(ior_interest(cx, ids[i], IOR_READ), "ior_interest");
     bench_must(ior_runtime_turn(rt, 0), "ior_runtime_turn");
-    return (bench_ns() - began) / 1e6;
+    return (bench_cpu_ns() - began) / 1e6;
 }
 
 static double by_pause(struct ior_runtime *rt, const ior_id *ids, unsigned n)
 {
     struct ior_context *cx = ior_runtime_context(rt);
-    double began = bench_ns();
+    double began = bench_cpu_ns();
     for (unsigned i = 0; i < n; i++)
         bench_must(ior_pause(cx, ids[i]), "ior_pause");
     for (unsigned i = 0; i < n; i++)
         bench_must(ior_resume(cx, ids[i]), "ior_resume");
     bench_must(ior_runtime_turn(rt, 0), "ior_runtime_turn");
-    return (bench_ns() - began) / 1e6;
+    return (bench_cpu_ns() - began) / 1e6;
 }
 
 static double by_hand(int epoll_fd, const int *fds, unsigned n)
 {
     struct epoll_event ev = {.events = EPOLLIN};
-    double began = bench_ns();
+    double began = bench_cpu_ns();
     for (unsigned i = 0; i < n; i++)
         bench_must(epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fds[i], NULL), "epoll_ctl");
     for (unsigned i = 0; i < n; i++)
         bench_must(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fds[i], &ev), "epoll_ctl");
     bench_must(epoll_wait(epoll_fd, &ev, 1, 0), "epoll_wait");
-    return (bench_ns() - began) / 1e6;
+    return (bench_cpu_ns() - began) / 1e6;
 }
 
 static void measure(struct ior_runtime *rt, const ior_id *ids, const int *fds, unsigned n)

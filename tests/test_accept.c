@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Listeners: connections that are accepted, taken or refused, out of fds and of slots, budgets, pause and end in their own
- * callback; how addresses, options and Unix paths are set up.
+ * Listeners: connections that are accepted, taken or refused, out of fds and of slots, budgets, pause and end in their
+ * own callback; how addresses, options and Unix paths are set up.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -45,7 +45,9 @@ static void accepted_with_the_listeners_options(void **state)
     (void)state;
     ior_id id = rec_listen(r, "192.0.2.1:0",
                            REC_LISTEN(.user = r, .stream = {.struct_size = sizeof(struct ior_stream_options),
-                                                            .user = &mark, .high_bytes = 10, .low_bytes = 5}),
+                                                            .user = &mark,
+                                                            .high_bytes = 10,
+                                                            .low_bytes = 5}),
                            &listener);
     assert_ptr_equal(ior_user(r->cx, id), r);
     assert_int_equal(ior_local(r->cx, id, &addr), 0);
@@ -550,11 +552,12 @@ static void bad_arguments(void **state)
     assert_int_equal(ior_listen(r->cx, &addr, REC_LISTEN(.backlog = -1), &id), -EINVAL);
     assert_int_equal(ior_listen(r->cx, &addr, REC_LISTEN(.unix_mode = 010000), &id), -EINVAL);
     assert_int_equal(ior_listen(r->cx, &addr, &(struct ior_listen_options){.struct_size = 1}, &id), -EINVAL);
-    assert_int_equal(ior_listen(r->cx, &addr,
-                                REC_LISTEN(.stream = {.struct_size = sizeof(struct ior_stream_options),
-                                                      .high_bytes = 1, .low_bytes = 2}),
-                                &id),
-                     -EINVAL);
+    assert_int_equal(
+        ior_listen(
+            r->cx, &addr,
+            REC_LISTEN(.stream = {.struct_size = sizeof(struct ior_stream_options), .high_bytes = 1, .low_bytes = 2}),
+            &id),
+        -EINVAL);
     assert_int_equal(id, 4711);
     assert_int_equal(script_open_fds(r->script), 0);
     rec_free(r);

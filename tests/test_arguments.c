@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A defined answer to each bad argument of every call: no context, a stale id, another thread, structs of other versions,
- * configs that cannot be. Nothing of it has an effect.
+ * A defined answer to each bad argument of every call: no context, a stale id, another thread, structs of other
+ * versions, configs that cannot be. Nothing of it has an effect.
  */
 #include <errno.h>
 #include <pthread.h>

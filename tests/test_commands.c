@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Commands, as far as one thread can see them: order, refusal, replies, drop, wakes, budgets, and controllers that outlive
- * their runtime. What needs threads is tested with threads.
+ * Commands, as far as one thread can see them: order, refusal, replies, drop, wakes, budgets, and controllers that
+ * outlive their runtime. What needs threads is tested with threads.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connecting: the outcome is told once, as OPEN or as END with the cause; what is refused at once is the answer of the call.
+ * Connecting: the outcome is told once, as OPEN or as END with the cause; what is refused at once is the answer of the
+ * call.
  */
 #include <errno.h>
 #include <netinet/in.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Controllers with real threads: each command once, in order for each sender, never more wakes than commands; calls with
- * their replies and time limits; the line a shutdown draws; and where every command ends up that was not delivered.
+ * Controllers with real threads: each command once, in order for each sender, never more wakes than commands; calls
+ * with their replies and time limits; the line a shutdown draws; and where every command ends up that was not
+ * delivered.
  */
 #include <errno.h>
 #include <pthread.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The user's own kinds of resource: what they emit, when they are asked for their interests, how they write, end and are
- * destroyed. The kind here wraps a fake fd and does what the test tells it.
+ * The user's own kinds of resource: what they emit, when they are asked for their interests, how they write, end and
+ * are destroyed. The kind here wraps a fake fd and does what the test tells it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,15 +14,15 @@ struct gadget {
     struct ior_resource base;
     struct script *script;
     unsigned interest;
-    unsigned asked;      /* for its interests */
-    unsigned calls;      /* of handle_io */
-    unsigned io;         /* of the last one */
+    unsigned asked; /* for its interests */
+    unsigned calls; /* of handle_io */
+    unsigned io;    /* of the last one */
     unsigned destroyed;
-    int answer;          /* of handle_io */
-    int emitted;         /* what ior_emit answered last */
+    int answer;             /* of handle_io */
+    int emitted;            /* what ior_emit answered last */
     struct ior_event event; /* to be emitted, `times` times a call */
     unsigned times;
-    size_t takes;        /* bytes one write takes */
+    size_t takes; /* bytes one write takes */
     int write_error;
     char out[256];
     size_t out_len;
@@ -152,8 +152,8 @@ static void emits_what_it_likes(void **state)
 
 static void emits_only_what_it_may(void **state)
 {
-    static const enum ior_event_type forbidden[] = {IOR_EV_ACCEPTED, IOR_EV_DRAINED, IOR_EV_DEADLINE, IOR_EV_END,
-                                                    (enum ior_event_type)0, (enum ior_event_type)99};
+    static const enum ior_event_type forbidden[] = {IOR_EV_ACCEPTED, IOR_EV_DRAINED,         IOR_EV_DEADLINE,
+                                                    IOR_EV_END,      (enum ior_event_type)0, (enum ior_event_type)99};
     struct gadget g;
     ior_id id;
     struct recorder *r = one_gadget(&g, &gadget_ops, &id);

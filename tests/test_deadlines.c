@@ -292,11 +292,13 @@ static void idle_of_accepted_streams(void **state)
     int listener;
     (void)state;
     rec_listen(r, "192.0.2.1:80",
-               REC_LISTEN(.stream = {.struct_size = sizeof(struct ior_stream_options), .idle_ns = 10 * SEC}), &listener);
+               REC_LISTEN(.stream = {.struct_size = sizeof(struct ior_stream_options), .idle_ns = 10 * SEC}),
+               &listener);
     script_accept_from(r->script, listener, "192.0.2.2:4000");
     rec_settle(r);
     rec_pass(r, 10 * SEC);
-    rec_expect(r, "registered 1\naccepted 1 192.0.2.2:4000\nregistered 2\nopen 2\nend 2 timeout idle 0 0 0\nhandover 2\n");
+    rec_expect(r,
+               "registered 1\naccepted 1 192.0.2.2:4000\nregistered 2\nopen 2\nend 2 timeout idle 0 0 0\nhandover 2\n");
     rec_free(r);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The ways a resource ends: asked for (unregister, close, abort, finish), by the peer, by errors, by others who close the
- * fd. What is told then and what not, and that ids are stale afterwards.
+ * The ways a resource ends: asked for (unregister, close, abort, finish), by the peer, by errors, by others who close
+ * the fd. What is told then and what not, and that ids are stale afterwards.
  */
 #include <errno.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * File ranges in the queue of a transport: order, chunks, the queue's own dup, files that shrink, transports that have no
- * sendfile(2).
+ * File ranges in the queue of a transport: order, chunks, the queue's own dup, files that shrink, transports that have
+ * no sendfile(2).
  */
 #include <errno.h>
 

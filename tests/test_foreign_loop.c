@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A runtime hosted by a foreign loop: an outer poll(2) on ior_runtime_fd, with ior_runtime_deadline as its time limit, must
- * serve I/O, timers, commands, work left over and the shutdown as ior_runtime_run does. And the choice of engines.
+ * A runtime hosted by a foreign loop: an outer poll(2) on ior_runtime_fd, with ior_runtime_deadline as its time limit,
+ * must serve I/O, timers, commands, work left over and the shutdown as ior_runtime_run does. And the choice of engines.
  */
 #include <errno.h>
 #include <poll.h>
@@ -17,7 +17,11 @@
 
 #define MS IOR_NS_PER_MS
 
-/* The foreign loop: one round of poll(2) over the runtime and an fd of its own. Answers how long it may wait at most. */
+/*
+
+ * The foreign loop: one round of poll(2) over the runtime and an fd of its own. Answers how long it may wait at most.
+
+ */
 struct outer {
     struct probe *p;
     int own_fd;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Out of memory: each allocation of a long story fails in turn, alone and with all that follow. Requests answer -ENOMEM and
- * change nothing; nothing is lost, leaked or told twice, and the runtime comes to its end.
+ * Out of memory: each allocation of a long story fails in turn, alone and with all that follow. Requests answer -ENOMEM
+ * and change nothing; nothing is lost, leaked or told twice, and the runtime comes to its end.
  */
 #include <errno.h>
 

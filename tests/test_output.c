@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sending: all or nothing, marks and caps, DRAINED, one write a turn, what the kernel takes in pieces or refuses, shared
- * buffers. Files are in test_files.c.
+ * Sending: all or nothing, marks and caps, DRAINED, one write a turn, what the kernel takes in pieces or refuses,
+ * shared buffers. Files are in test_files.c.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * R10-R15: tables that grow under a callback, queues fed by their own callbacks, and what ids, fds and files have to do with
- * each other when somebody else closes an fd or reuses its number.
+ * R10-R15: tables that grow under a callback, queues fed by their own callbacks, and what ids, fds and files have to do
+ * with each other when somebody else closes an fd or reuses its number.
  */
 #include <errno.h>
 #include <fcntl.h>

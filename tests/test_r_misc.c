@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * R76, R78-R82: sizes that overflow, a process without its standard fds, names too long, mass disconnects, the permissions
- * of Unix listeners, and the memory that silent peers may cost.
+ * R76, R78-R82: sizes that overflow, a process without its standard fds, names too long, mass disconnects, the
+ * permissions of Unix listeners, and the memory that silent peers may cost.
  */
 #include <errno.h>
 #include <fcntl.h>

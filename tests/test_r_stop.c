@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * R59, R60, R63, R64: how loops end, or do not. Loops stopped from any state, forked children, an engine that cannot wait
- * any more, and the thread of a reactor that is freed while it runs.
+ * R59, R60, R63, R64: how loops end, or do not. Loops stopped from any state, forked children, an engine that cannot
+ * wait any more, and the thread of a reactor that is freed while it runs.
  */
 #include <errno.h>
 #include <stdatomic.h>

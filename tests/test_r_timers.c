@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * R39-R48 with the real clock and real engines. Only lower bounds of time are exact ("never early"); upper bounds are wide
- * apart from the defect they would show, and spinning is told by counting turns.
+ * R39-R48 with the real clock and real engines. Only lower bounds of time are exact ("never early"); upper bounds are
+ * wide apart from the defect they would show, and spinning is told by counting turns.
  */
 #include <errno.h>
 #include <pthread.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * R28, R30-R35: writing. The peer reads late or slowly, and must still see an exact, ordered prefix of what was accepted;
- * what waits is counted in 64 bits; and a call that fails, or is interrupted, changes nothing.
+ * R28, R30-R35: writing. The peer reads late or slowly, and must still see an exact, ordered prefix of what was
+ * accepted; what waits is counted in 64 bits; and a call that fails, or is interrupted, changes nothing.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Random stories in the scripted world: peers, services and the kernel do anything at any time, inside callbacks too. The
- * recorder checks the order of what is told; here the bytes are checked (each one once, in order, none before the cause of
- * the end), and that nothing gets stuck: when all obstacles are removed, everything that was said and sent arrives.
+ * Random stories in the scripted world: peers, services and the kernel do anything at any time, inside callbacks too.
+ * The recorder checks the order of what is told; here the bytes are checked (each one once, in order, none before the
+ * cause of the end), and that nothing gets stuck: when all obstacles are removed, everything that was said and sent
+ * arrives.
  *
  * A story is its seed. RANDOM_SEED=n plays that one alone; RANDOM_STORIES=n plays so many.
  */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Several services in one runtime: each has its own resources, timers, commands and end, and none can touch the others'.
+ * Several services in one runtime: each has its own resources, timers, commands and end, and none can touch the
+ * others'.
  */
 #include <errno.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Each system call of a long story fails in turn, with each of a few errors: whatever it ends, the promises hold, nothing
- * is leaked, the loop neither spins nor hangs, and the runtime comes to its end.
+ * Each system call of a long story fails in turn, with each of a few errors: whatever it ends, the promises hold,
+ * nothing is leaked, the loop neither spins nor hangs, and the runtime comes to its end.
  */
 #include <errno.h>
 
@@ -73,10 +73,8 @@ static void each_call_would_block(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_call_fails_with_eio),
-        cmocka_unit_test(each_call_fails_with_enomem),
-        cmocka_unit_test(each_call_fails_with_eacces),
-        cmocka_unit_test(each_call_is_interrupted),
+        cmocka_unit_test(each_call_fails_with_eio),    cmocka_unit_test(each_call_fails_with_enomem),
+        cmocka_unit_test(each_call_fails_with_eacces), cmocka_unit_test(each_call_is_interrupted),
         cmocka_unit_test(each_call_would_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

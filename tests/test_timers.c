@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Timers of services on a virtual clock: order, never early, moved, cancelled, budgets, limits, and what the bugs R39-R48
- * of other reactors were. The queue underneath is compared with a sorted model.
+ * Timers of services on a virtual clock: order, never early, moved, cancelled, budgets, limits, and what the bugs
+ * R39-R48 of other reactors were. The queue underneath is compared with a sorted model.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -38,7 +38,7 @@ static void r43_ties_fire_in_order_of_arming(void **state)
     for (intptr_t i = 1; i <= 5; i++)
         rec_timer(r, 10, i);
     script_advance(r->script, 5);
-    rec_timer(r, 5, 6); /* the same deadline, armed later */
+    rec_timer(r, 5, 6);            /* the same deadline, armed later */
     script_set_wall(r->script, 0); /* the wall clock does not matter */
     rec_pass(r, 100);
     rec_expect(r, "timer 1\ntimer 2\ntimer 3\ntimer 4\ntimer 5\ntimer 6\n");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Watches of foreign fds: level-triggered and merged, silent where nothing was asked for, never touching the fd; and which
- * fds can be watched or adopted at all.
+ * Watches of foreign fds: level-triggered and merged, silent where nothing was asked for, never touching the fd; and
+ * which fds can be watched or adopted at all.
  */
 #include <errno.h>
 #include <string.h>

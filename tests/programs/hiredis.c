@@ -15,7 +15,11 @@
 #include "hiredis_stand_in.h"
 #endif
 
-/* --- The adapter. ------------------------------------------------------------------------------------------------- */
+/*
+
+ * --- The adapter. -------------------------------------------------------------------------------------------------
+
+ */
 
 struct adapter {
     struct ior_context *cx;
@@ -80,7 +84,11 @@ static void adapter_ready(struct adapter *adapter, unsigned ready)
         redisAsyncHandleWrite(adapter->redis);
 }
 
-/* --- The client service: counts on the server, many requests at a time, and leaves. ------------------------------- */
+/*
+
+ * --- The client service: counts on the server, many requests at a time, and leaves. -------------------------------
+
+ */
 
 #define REQUESTS 20000
 #define AT_A_TIME 500
@@ -146,7 +154,11 @@ static const struct ior_handler client_handler = {
     .transport = client_transport,
 };
 
-/* --- The server service. ------------------------------------------------------------------------------------------ */
+/*
+
+ * --- The server service. ------------------------------------------------------------------------------------------
+
+ */
 
 struct server {
     struct ior_addr addr;

@@ -7,7 +7,11 @@
  */
 #include "program.h"
 
-/* --- The service: a doorman. Who says "hello NAME" is let in; who says nothing in ten seconds is sent away. ------- */
+/*
+
+ * --- The service: a doorman. Who says "hello NAME" is let in; who says nothing in ten seconds is sent away. -------
+
+ */
 
 #define PATIENCE_NS (10 * IOR_NS_PER_SEC)
 #define CLOSE_NS (5 * IOR_NS_PER_SEC)
@@ -82,7 +86,11 @@ static const struct ior_handler doorman_handler = {
     .transport = doorman_transport,
 };
 
-/* --- The world: fds that are no fds, and a clock that goes on only when nothing else happens. --------------------- */
+/*
+
+ * --- The world: fds that are no fds, and a clock that goes on only when nothing else happens. ---------------------
+
+ */
 
 #define FD_FIRST (1 << 30) /* A stray real system call gets EBADF. */
 #define FDS 8
@@ -332,7 +340,11 @@ static struct ior_os world_os(void)
     return os;
 }
 
-/* --- The test. ---------------------------------------------------------------------------------------------------- */
+/*
+
+ * --- The test. ----------------------------------------------------------------------------------------------------
+
+ */
 
 static struct line *peer_connects(void)
 {

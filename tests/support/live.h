@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is alive: an allocator that counts the library's blocks, checks what is given back, and fails on demand. Sockets,
- * folders and fds of tests on real engines are in net.h.
+ * What is alive: an allocator that counts the library's blocks, checks what is given back, and fails on demand.
+ * Sockets, folders and fds of tests on real engines are in net.h.
  */
 #ifndef TESTS_SUPPORT_LIVE_H
 #define TESTS_SUPPORT_LIVE_H

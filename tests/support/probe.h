@@ -67,7 +67,11 @@ struct ior_config probe_config(void);
 /* A probe with a runtime; config NULL: probe_config(). */
 struct probe *probe_new(const struct ior_config *config);
 
-/* The same without a runtime, for tests that make the runtime or the reactor themselves (handler, self = the probe). */
+/*
+
+ * The same without a runtime, for tests that make the runtime or the reactor themselves (handler, self = the probe).
+
+ */
 struct probe *probe_bare(void);
 
 /* Frees the runtime and the probe, after the check of all promises. */

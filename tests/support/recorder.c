@@ -344,8 +344,8 @@ static void on_event(struct recorder *r, struct ior_context *cx, const struct io
         fail_msg("%s with another user", ior_event_name(ev->type));
     if (res->asked && ev->type != IOR_EV_END)
         fail_msg("%s after the end was asked for", ior_event_name(ev->type));
-    if (res->paused && (ev->type == IOR_EV_DATA || ev->type == IOR_EV_EOF || ev->type == IOR_EV_ACCEPTED ||
-                        ev->type == IOR_EV_READY))
+    if (res->paused &&
+        (ev->type == IOR_EV_DATA || ev->type == IOR_EV_EOF || ev->type == IOR_EV_ACCEPTED || ev->type == IOR_EV_READY))
         fail_msg("%s while paused", ior_event_name(ev->type));
     if (ev->type == IOR_EV_DATA)
         note_data(r, res, ev);

@@ -24,15 +24,15 @@ struct rec_res {
     ior_id id;
     void *user;
     bool registered, open, eof, ended, handed_over;
-    bool paused, closing, asked, owed;      /* what the test asked for; DRAINED is owed */
+    bool paused, closing, asked, owed; /* what the test asked for; DRAINED is owed */
     unsigned data_events, ready_events, accept_events, errors;
-    uint64_t accepted_bytes;                /* by sends */
-    unsigned char *in;                      /* all bytes of data events, what was given back taken out again */
+    uint64_t accepted_bytes; /* by sends */
+    unsigned char *in;       /* all bytes of data events, what was given back taken out again */
     size_t in_len, in_room;
-    enum ior_why why;                       /* what END said */
+    enum ior_why why; /* what END said */
     int error, which;
     uint64_t written, unsent, unread;
-    struct ior_resource *handed;            /* with recorder.keep: the test's now */
+    struct ior_resource *handed; /* with recorder.keep: the test's now */
 };
 
 struct recorder {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The story in acts. Each act asks for what it needs and goes on with what it got; an id of 0 is one that was refused.
- * An answer is checked twice: it is success or a failure that the test expects, and after a failure nothing has changed.
+ * An answer is checked twice: it is success or a failure that the test expects, and after a failure nothing has
+ * changed.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -6,11 +6,11 @@
 #include "script_world.h"
 
 static const char *const call_names[SCRIPT_CALLS] = {
-    "clock",       "wall",        "random",   "sleep",      "socket",      "bind",     "listen",      "accept",
-    "connect",     "getsockname", "getpeername", "getsockopt", "setsockopt", "shutdown", "close",       "recv",
-    "send",        "read",        "write",    "sendfile",   "pread",       "dup",      "fd_kind",     "set_nonblock",
-    "path_stat",   "path_chmod",  "path_unlink", "open",    "watch",       "rewatch",  "unwatch",     "wait",
-    "wake",        "rebuild",
+    "clock",  "wall",    "random",       "sleep",       "socket",     "bind",        "listen",
+    "accept", "connect", "getsockname",  "getpeername", "getsockopt", "setsockopt",  "shutdown",
+    "close",  "recv",    "send",         "read",        "write",      "sendfile",    "pread",
+    "dup",    "fd_kind", "set_nonblock", "path_stat",   "path_chmod", "path_unlink", "open",
+    "watch",  "rewatch", "unwatch",      "wait",        "wake",       "rebuild",
 };
 
 /* ---- the book of calls ---- */

@@ -11,7 +11,8 @@
 #include "script_world.h"
 
 /* Notes the call and answers 0, -EBADF or what it was told to fail with. */
-static int begin(struct script *s, enum script_call call, int fd, struct line **ret_line, struct script_entry **ret_entry)
+static int begin(struct script *s, enum script_call call, int fd, struct line **ret_line,
+                 struct script_entry **ret_entry)
 {
     *ret_entry = world_note(s, call, fd);
     *ret_line = NULL;

@@ -29,15 +29,15 @@ struct file {
 };
 
 struct line {
-    bool open, own;      /* own: the test made it, and may leave it open */
-    bool closed;         /* by the library */
+    bool open, own; /* own: the test made it, and may leave it open */
+    bool closed;    /* by the library */
     bool datagram;
-    int kind;            /* enum ior_fd_kind with flags */
+    int kind; /* enum ior_fd_kind with flags */
     bool nonblock, connecting, listening;
-    bool eof, hung, err_told; /* hung: both directions are gone */
+    bool eof, hung, err_told;     /* hung: both directions are gone */
     bool fin, lingers, was_reset; /* by the library: shut, SO_LINGER 0, closed with it */
-    int error;           /* the socket's pending error */
-    unsigned ready;      /* set by script_ready */
+    int error;                    /* the socket's pending error */
+    unsigned ready;               /* set by script_ready */
     struct bytes in, out;
     uint64_t said, heard; /* in the fd's life */
     size_t heard_off;     /* of `out`: what the test has looked at */

@@ -351,6 +351,22 @@ static void configs_that_cannot_be(void **state)
     script_free(s);
 }
 
+static void configs_at_their_bounds(void **state)
+{
+    struct script *s = script_new();
+    struct ior_config config = script_config(s);
+    struct ior_handler handler = {.struct_size = sizeof(handler)};
+    struct ior_runtime *rt;
+    (void)state;
+    config.max_resources = config.max_timers = (1u << 24) - 2;
+    config.records = 65536;
+    config.read_bytes = 512;
+    config.output_cap_bytes = 64u << 10;
+    assert_int_equal(ior_runtime_new(&config, &handler, NULL, &rt), 0);
+    script_free_runtime(s, rt);
+    script_free(s);
+}
+
 static void no_handler_and_no_place(void **state)
 {
     struct script *s = script_new();
@@ -484,6 +500,7 @@ int main(void)
         cmocka_unit_test(without_a_place_for_the_answer),
         cmocka_unit_test(options_of_a_later_version),
         cmocka_unit_test(configs_that_cannot_be),
+        cmocka_unit_test(configs_at_their_bounds),
         cmocka_unit_test(no_handler_and_no_place),
         cmocka_unit_test(tables_with_holes),
         cmocka_unit_test(an_engine_without_fd),

@@ -658,6 +658,36 @@ static void r13_two_ghosts(void **state)
     rec_free(r);
 }
 
+/* A dead id that keeps coming: something in the set is not ours any more, so the set is made anew. Once is no reason. */
+static void r13_a_dead_id_that_keeps_coming(void **state)
+{
+    ior_id id;
+    int fd, other;
+    struct recorder *r = one_stream(NULL, &id, &fd);
+    (void)state;
+    rec_stream(r, NULL, &other);
+    rec_settle(r);
+    rec_forget(r);
+    assert_int_equal(rec_abort(r, id), 0);
+    rec_settle(r);
+    script_record(r->script, id, IOR_READ);
+    rec_turn(r);
+    rec_turn(r);
+    rec_turn(r);
+    assert_int_equal(rec_stats(r).rebuilds, 0);
+    for (int i = 0; i < 3; i++) {
+        script_record(r->script, id, IOR_READ);
+        rec_turn(r);
+    }
+    assert_true(rec_stats(r).rebuilds >= 1);
+    assert_int_equal(rec_stats(r).stale_records, 4);
+    assert_int_equal(script_interest(r->script, other), IOR_READ);
+    script_say_text(r->script, other, "fine");
+    rec_settle(r);
+    rec_expect(r, "end 1 asked 0 0 0\nhandover 1\ndata 2 fine\n");
+    rec_free(r);
+}
+
 static void r13_the_number_is_not_closed_when_it_is_somebody_elses(void **state)
 {
     (void)state;
@@ -806,6 +836,7 @@ int main(void)
         cmocka_unit_test(an_error_on_a_bare_hang_up_without_data),
         cmocka_unit_test(r13_closed_by_somebody_else),
         cmocka_unit_test(r13_two_ghosts),
+        cmocka_unit_test(r13_a_dead_id_that_keeps_coming),
         cmocka_unit_test(r13_the_number_is_not_closed_when_it_is_somebody_elses),
         cmocka_unit_test(r80_ten_thousand_resets_in_one_batch),
         cmocka_unit_test(user_memory_lives_until_the_handover),

@@ -12,6 +12,8 @@
  *  - A request never calls back: every callback comes from the loop, one at a time, on the loop's thread.
  *  - Requests belong to the loop's thread (before the first turn: to the thread that made the runtime); from any
  *    other thread they answer -EPERM. What other threads may call is said at the call.
+ *  - Requests, and what makes things, answer -EINVAL for a NULL that has no meaning. Functions that only look (ior_now,
+ *    ior_buf_len ...) or count references have no way to say so: they take no NULL but where their comment allows it.
  *  - A struct that users fill begins with `struct_size`; set it to sizeof(the struct) and leave what you do not use zero.
  */
 #ifndef IOREACTOR_H

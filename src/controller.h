@@ -44,9 +44,7 @@ bool ior__controller_ready(const struct ior_controller *ctl);
 struct ior_command *ior__controller_take(struct ior_controller *ctl);
 
 /*
-
  * From here on sends answer -EPIPE. What was queued before can still be taken. Without a wake. The receiver's thread.
-
  */
 void ior__controller_close(struct ior_controller *ctl);
 

@@ -169,7 +169,7 @@ static void idle_due(struct ior_resource *res)
     struct ior__deadlines *deadlines = res->deadlines;
     if ((res->bits & IOR__STREAM) && (ior__wanted(res) & IOR_READ)) {
         ior__handle_io(res, IOR_READ);
-        if (res->bits & IOR__ENDING)
+        if ((res->bits & IOR__ENDING) || deadlines->idle_ns == IOR_NEVER)
             return;
         uint64_t at_ns = deadlines->at_ns[IOR_DEADLINE_IDLE];
         if (at_ns != IOR_NEVER && ior__deadline_set(res, IOR_DEADLINE_IDLE, at_ns) == 0)

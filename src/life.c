@@ -87,7 +87,7 @@ void ior__apply_interest(struct ior_resource *res)
         if ((wanted & ~(unsigned)res->applied) == 0 && (!shrink || wanted == res->applied))
             return;
         err = rt->engine_ops->rewatch(rt->engine, res->fd, res->id, wanted);
-    } else if (wanted) {
+    } else if (wanted || (res->bits & (IOR__STREAM | IOR__PAUSED | IOR__BACKOFF)) == IOR__STREAM) {
         err = rt->engine_ops->watch(rt->engine, res->fd, res->id, wanted);
         if (err == 0)
             res->bits |= IOR__IN_SET;

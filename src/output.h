@@ -64,9 +64,7 @@ struct ior__output *ior__output_block_new(struct ior_runtime *rt);
 void ior__output_block_free(struct ior_runtime *rt, struct ior__output *out);
 
 /*
-
  * A block of the pool, which must have one. Its head, tail, sums and where its first piece ends are still to be set.
-
  */
 static inline struct ior__output *ior__output_get(struct ior_runtime *rt)
 {

@@ -45,7 +45,8 @@ int ior__context_new(struct ior_runtime *rt, const struct ior_handler *handler, 
         ior__free(cx, sizeof(*cx));
         return -ENOMEM;
     }
-    atomic_init(&cx->ctl->loop_thread, rt->begun ? atomic_load(rt->owner) : 0); /* until it runs it is nobody's loop */
+    atomic_init(&cx->ctl->loop_thread,
+                rt->begun || rt->busy ? atomic_load(rt->owner) : 0); /* until it runs it is nobody's loop */
     cx->rt = rt;
     cx->handler = copy;
     if (!copy.listener)
@@ -315,7 +316,7 @@ void ior__advance_stops(struct ior_runtime *rt)
             advance(cx);
         if (cx->phase == IOR__PHASE_GONE && cx != rt->contexts) {
             *link = cx->next;
-            rt->new_contexts -= !cx->started;
+            rt->new_contexts -= !cx->started && !rt->freeing;
             rt->stops--;
             rt->tickers -= cx->handler.tick != NULL;
             ior__context_free(cx);

@@ -11,9 +11,7 @@
 #define IOR__GENERATION_MAX ((UINT64_C(1) << 36) - 1)
 
 /*
-
  * A slot: live, `id` is the id it was given; free, `ptr` is NULL and `id` packs the next free slot and the generation.
-
  */
 struct ior__slot {
     uint64_t id;

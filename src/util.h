@@ -13,9 +13,7 @@
 #define IOR_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /*
-
  * Memory. Sizes are given back at free, so that hooks need no headers. ior__alloc does not clear; NULL: out of memory.
-
  */
 void *ior__alloc(size_t len);
 void *ior__calloc(size_t len);

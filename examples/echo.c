@@ -63,9 +63,7 @@ int main(int argc, char **argv)
         return program_fail(&program, "cannot make a runtime", err);
 
     /*
-
      * Requests can be made before the loop runs. program_listen calls ior_listen, program_run calls ior_runtime_run.
-
      */
     int status = PROGRAM_EXIT_FAILURE;
     if (program_listen(&program, ior_runtime_context(rt), NULL, NULL) == 0)

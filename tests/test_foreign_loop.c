@@ -18,9 +18,7 @@
 #define MS IOR_NS_PER_MS
 
 /*
-
  * The foreign loop: one round of poll(2) over the runtime and an fd of its own. Answers how long it may wait at most.
-
  */
 struct outer {
     struct probe *p;

@@ -178,9 +178,7 @@ static void r04_stale_id_is_an_error_without_effect(void **state)
 }
 
 /*
-
  * More than 2^16 lives of one slot: ids grow and never come again. (Spent slots are retired: see the tests of slots.)
-
  */
 static void r05_generations_never_repeat(void **state)
 {

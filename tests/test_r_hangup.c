@@ -372,11 +372,9 @@ static void send_at_data(struct probe *p, struct probe_res *r, const struct ior_
 }
 
 /*
-
  * The same without a pause: each answer to a piece of the data is a write that may meet the reset before the read
 
  * does.
-
  */
 static void r21_echo_into_a_reset_delivers_all_data(void **state)
 {

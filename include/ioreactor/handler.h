@@ -21,7 +21,10 @@ struct ior_handler {
     uint32_t struct_size; /* sizeof(struct ior_handler) */
     uint32_t reserved;
 
-    /* The loop begins. A negative answer ends it: ior_runtime_run, or ior_reactor_new, fails with it. */
+    /*
+     * The loop begins. A negative answer ends it: ior_runtime_run, or ior_reactor_new, fails with it. (Of a service
+     * that was attached to a running loop, it only detaches that service.)
+     */
     int (*start)(void *self, struct ior_context *cx);
     /* Shutdown begins, or ior_detach was asked: the service may still send and unregister. Called once. */
     void (*stop)(void *self, struct ior_context *cx);

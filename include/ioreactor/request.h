@@ -51,7 +51,7 @@ struct ior_stream_options {
     size_t user_size;        /* > 0: the runtime allocates so many zeroed bytes with the stream; they are its `user` */
     size_t high_bytes;       /* default 64 KiB */
     size_t low_bytes;        /* default high_bytes / 4 */
-    size_t cap_bytes;        /* default high_bytes + read_bytes + unread_max_bytes */
+    size_t cap_bytes;        /* default high_bytes + read_bytes + unread_max_bytes; at most 2^60 - 1 */
     size_t unread_max_bytes; /* what ior_unread can give back; default 64 KiB */
     uint64_t connect_ns;     /* ior_connect: give up after this time; 0: the system's own limit */
     uint64_t idle_ns;        /* end the stream when no byte was read or written for so long; 0: never */
@@ -61,10 +61,11 @@ struct ior_stream_options {
 struct ior_listen_options {
     uint32_t struct_size; /* sizeof(struct ior_listen_options) */
     int backlog;          /* listen(2); default 511, the system may cut it (net.core.somaxconn) */
-    unsigned unix_mode;   /* Unix paths: permission bits, set before anyone can connect; 0: what the umask leaves */
-    bool reuse_port;      /* SO_REUSEPORT: several listeners share the address */
-    bool v6_only;         /* IPv6: do not take IPv4 peers on the wildcard address */
-    void *user;           /* comes with the listener's own events */
+    unsigned
+        unix_mode;   /* Unix paths: permission bits (0777), set before anyone can connect; 0: what the umask leaves */
+    bool reuse_port; /* SO_REUSEPORT: several listeners share the address */
+    bool v6_only;    /* IPv6: do not take IPv4 peers on the wildcard address */
+    void *user;      /* comes with the listener's own events */
     struct ior_stream_options stream; /* for the streams ior_accept makes; struct_size 0: all defaults */
 };
 
@@ -133,7 +134,10 @@ IOR_API int ior_close(struct ior_context *cx, ior_id id, uint64_t drain_ns);
 /* Ends a stream with a reset: queued output is not written (it is handed over), the fd is closed on return. */
 IOR_API int ior_abort(struct ior_context *cx, ior_id id);
 
-/* Shuts the sending side once the queue is written; reading goes on. Later sends answer -EPIPE. Idempotent. */
+/*
+ * Shuts the sending side once the queue is written; reading goes on. Later sends answer -EPIPE. Idempotent. A half_open
+ * stream that has seen EOF and is finished ends by itself (IOR_EOF).
+ */
 IOR_API int ior_finish(struct ior_context *cx, ior_id id);
 
 /*

@@ -24,7 +24,7 @@ struct ior_config {
     const struct ior_os *os;                 /* system calls of your own; NULL: the real ones */
     uint32_t max_resources;                  /* registered at once; default and most: 2^24 - 2 */
     uint32_t max_timers;                     /* armed at once; default and most: 2^24 - 2 */
-    uint32_t read_bytes;                     /* the buffer data events are read into; default 65536, at least 512 */
+    uint32_t read_bytes;                     /* the buffer data events are read into; default 65536, 512 to 2^31 - 1 */
     /* Budgets: what one turn does at most. The rest is served in the next turn, without waiting. */
     uint32_t records;  /* events taken from the engine; default 256, at most 65536 */
     uint32_t accepts;  /* connections from each listener; default 64 */
@@ -33,8 +33,8 @@ struct ior_config {
     uint32_t timers;   /* timers and deadlines; default 1024 */
     uint32_t reserved2;
     size_t output_cap_bytes; /* memory of all queued output of the runtime; default 256 MiB, at least 64 KiB */
-    const char *thread_name; /* reactors only: pthread_setname_np, at most 15 bytes */
-    const pthread_attr_t *thread_attr; /* reactors only: for pthread_create */
+    const char *thread_name; /* reactors only: pthread_setname_np, at most 15 bytes, else -EINVAL */
+    const pthread_attr_t *thread_attr; /* reactors only: for pthread_create; joinable */
 };
 
 /*

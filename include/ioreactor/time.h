@@ -72,9 +72,7 @@ IOR_API uint64_t ior_random(struct ior_context *cx);
 IOR_API int ior_timer_set(struct ior_context *cx, uint64_t after_ns, void *user, ior_timer_id *ret_id);
 
 /*
-
  * Arms a timer that has not fired anew, counted from now; it keeps its id. Errors: -ENOENT (fired, cancelled), -EPERM.
-
  */
 IOR_API int ior_timer_move(struct ior_context *cx, ior_timer_id id, uint64_t after_ns);
 

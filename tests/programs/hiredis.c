@@ -16,9 +16,7 @@
 #endif
 
 /*
-
  * --- The adapter. -------------------------------------------------------------------------------------------------
-
  */
 
 struct adapter {
@@ -85,9 +83,7 @@ static void adapter_ready(struct adapter *adapter, unsigned ready)
 }
 
 /*
-
  * --- The client service: counts on the server, many requests at a time, and leaves. -------------------------------
-
  */
 
 #define REQUESTS 20000
@@ -155,9 +151,7 @@ static const struct ior_handler client_handler = {
 };
 
 /*
-
  * --- The server service. ------------------------------------------------------------------------------------------
-
  */
 
 struct server {

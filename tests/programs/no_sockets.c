@@ -8,9 +8,7 @@
 #include "program.h"
 
 /*
-
  * --- The service: a doorman. Who says "hello NAME" is let in; who says nothing in ten seconds is sent away. -------
-
  */
 
 #define PATIENCE_NS (10 * IOR_NS_PER_SEC)
@@ -87,9 +85,7 @@ static const struct ior_handler doorman_handler = {
 };
 
 /*
-
  * --- The world: fds that are no fds, and a clock that goes on only when nothing else happens. ---------------------
-
  */
 
 #define FD_FIRST (1 << 30) /* A stray real system call gets EBADF. */
@@ -341,9 +337,7 @@ static struct ior_os world_os(void)
 }
 
 /*
-
  * --- The test. ----------------------------------------------------------------------------------------------------
-
  */
 
 static struct line *peer_connects(void)

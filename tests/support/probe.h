@@ -68,9 +68,7 @@ struct ior_config probe_config(void);
 struct probe *probe_new(const struct ior_config *config);
 
 /*
-
  * The same without a runtime, for tests that make the runtime or the reactor themselves (handler, self = the probe).
-
  */
 struct probe *probe_bare(void);
 

@@ -75,9 +75,7 @@ struct script;
 struct script *script_new(void);
 
 /*
-
  * Frees it. Fails the test where the library left an fd or its engine open. Fds that the test made itself are its own.
-
  */
 void script_free(struct script *s);
 
@@ -213,9 +211,7 @@ void script_hear(struct script *s, int fd, const void *bytes, size_t len);
 void script_hear_pattern(struct script *s, int fd, uint64_t offset, size_t len);
 
 /*
-
  * Whether the sending side was shut; whether the fd was closed with a reset (SO_LINGER); unread bytes in the kernel.
-
  */
 bool script_got_fin(const struct script *s, int fd);
 bool script_got_reset(const struct script *s, int fd);
@@ -233,11 +229,9 @@ void script_path_replace(struct script *s, const char *path);
 /* ---- calls ---- */
 
 /*
-
  * The next call of that kind answers -err without an effect (-EIO of close: the fd is closed all the same). Calls
 
  * queue.
-
  */
 void script_fail_next(struct script *s, enum script_call call, int err);
 

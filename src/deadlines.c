@@ -222,9 +222,9 @@ void ior__deadlines_due(struct ior__deadlines *deadlines)
     if (later_ns != IOR_NEVER)
         (void)ior__timers_add(&rt->timers, &deadlines->node, later_ns); /* into the room it just left */
     while (due) {
-        int which = -1;
-        for (int i = 0; i < IOR__DEADLINE_COUNT; i++) {
-            if ((due >> i & 1) && (which < 0 || deadlines->at_ns[i] < deadlines->at_ns[which]))
+        int which = __builtin_ctz(due);
+        for (int i = which + 1; i < IOR__DEADLINE_COUNT; i++) {
+            if ((due >> i & 1) && deadlines->at_ns[i] < deadlines->at_ns[which])
                 which = i;
         }
         due &= ~(1u << which);

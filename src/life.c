@@ -230,7 +230,7 @@ int ior__attach_resource(struct ior_context *cx, struct ior_resource *res, uint3
     }
     cx->resources++;
     res->cx = cx;
-    res->bits = (res->bits & (IOR__KEPT_BITS | IOR__CONNECTING | IOR__AGAIN)) | tell_bits;
+    res->bits = (res->bits & (IOR__KEPT_BITS | IOR__AGAIN)) | tell_bits;
     err = ior__output_enter(res, rt);
     if (err < 0)
         goto out_detach;

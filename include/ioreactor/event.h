@@ -49,29 +49,38 @@ enum ior_why {
     IOR_SHUTDOWN = 5, /* the runtime or the service was stopped */
 };
 
+/* What comes with IOR_EV_DATA: lent until the callback returns. */
+struct ior_event_data {
+    const void *bytes;
+    size_t len;
+};
+
+/* What comes with IOR_EV_CUSTOM, in the resource's own numbering. */
+struct ior_event_custom {
+    int kind;
+    const void *ptr;
+};
+
+/* What comes with IOR_EV_END. */
+struct ior_event_end {
+    enum ior_why why;
+    int error;        /* a positive errno value, or 0 */
+    int deadline;     /* IOR_DEADLINE_... with IOR_TIMEOUT, else -1 */
+    uint64_t written; /* bytes the transport took in its whole life */
+    uint64_t unsent;  /* accepted, but not written: they are handed over with the resource */
+    uint64_t unread;  /* input nobody took: given back by ior_unread, or discarded while closing */
+};
+
 struct ior_event {
     enum ior_event_type type;
     ior_id id;
     void *user; /* what was given at registration */
     union {
-        struct {
-            const void *bytes;
-            size_t len;
-        } data;
-        const struct ior_addr *peer;
-        unsigned ready; /* IOR_READ, IOR_WRITE, IOR_HUP, IOR_ERR */
-        struct {
-            int kind; /* the resource's own numbering */
-            const void *ptr;
-        } custom;
-        struct {
-            enum ior_why why;
-            int error;        /* a positive errno value, or 0 */
-            int deadline;     /* IOR_DEADLINE_... with IOR_TIMEOUT, else -1 */
-            uint64_t written; /* bytes the transport took in its whole life */
-            uint64_t unsent;  /* accepted, but not written: they are handed over with the resource */
-            uint64_t unread;  /* input nobody took: given back by ior_unread, or discarded while closing */
-        } end;
+        struct ior_event_data data;
+        const struct ior_addr *peer; /* IOR_EV_ACCEPTED */
+        unsigned ready;              /* IOR_EV_READY: IOR_READ, IOR_WRITE, IOR_HUP, IOR_ERR */
+        struct ior_event_custom custom;
+        struct ior_event_end end;
     };
 };
 

@@ -162,7 +162,7 @@ static inline uint32_t what_of(uint32_t events)
 #define WHAT(i)                                                                                              \
     (uint8_t)(((i)&EPOLLIN ? IOR_READ : 0) | ((i)&EPOLLOUT ? IOR_WRITE : 0) | ((i)&EPOLLHUP ? IOR_HUP : 0) | \
               ((i)&EPOLLERR ? IOR_ERR : 0))
-#define WHAT4(i) WHAT(i), WHAT(i + 1), WHAT(i + 2), WHAT(i + 3)
+#define WHAT4(i) WHAT(i), WHAT((i) + 1), WHAT((i) + 2), WHAT((i) + 3)
     static const uint8_t what[32] = {WHAT4(0),  WHAT4(4),  WHAT4(8),  WHAT4(12),
                                      WHAT4(16), WHAT4(20), WHAT4(24), WHAT4(28)};
 #undef WHAT4

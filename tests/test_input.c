@@ -459,6 +459,30 @@ static void stopping_and_starting_costs_no_system_call(void **state)
     rec_free(r);
 }
 
+/* Reading and writing begin in the same turn: neither makes the loop forget the other. */
+static void resumed_and_sent_to_at_once(void **state)
+{
+    (void)state;
+    for (int send_first = 0; send_first < 2; send_first++) {
+        ior_id id;
+        int fd;
+        struct recorder *r = one_stream(NULL, &id, &fd);
+        assert_int_equal(rec_pause(r, id), 0);
+        script_say_text(r->script, fd, "held back");
+        rec_settle(r);
+        assert_int_equal(script_interest(r->script, fd) & IOR_READ, 0); /* one unwanted record: dropped */
+        if (send_first)
+            assert_int_equal(rec_send_text(r, id, "x"), 0);
+        assert_int_equal(rec_resume(r, id), 0);
+        if (!send_first)
+            assert_int_equal(rec_send_text(r, id, "x"), 0);
+        rec_settle(r);
+        script_hear_text(r->script, fd, "x");
+        rec_expect(r, "data 1 held back\n");
+        rec_free(r);
+    }
+}
+
 /* A hang-up while nobody listens: no spin, no event; after resume the data, the end of input, END. */
 static void latched(void (*happens)(struct script *, int), const char *expected)
 {
@@ -575,7 +599,8 @@ static void a_pipe_is_written(void **state)
     assert_true(rec_idle(r));
     script_hear_text(r->script, fd, "hello");
     assert_int_equal(script_count(r->script, SCRIPT_SEND), 0);
-    script_hangup(r->script, fd); /* nobody reads it any more: R18, no spin */
+    assert_int_equal(ior_finish(r->cx, id), -EOPNOTSUPP); /* half of a pipe cannot be shut */
+    script_hangup(r->script, fd);                         /* nobody reads it any more: R18, no spin */
     rec_settle(r);
     rec_expect(r, "registered 1\nopen 1\nend 1 error EPIPE 5 0 0\nhandover 1\n");
     rec_free(r);
@@ -604,6 +629,7 @@ int main(void)
         cmocka_unit_test(inv02_paused_means_no_data),
         cmocka_unit_test(paused_in_its_data_event),
         cmocka_unit_test(stopping_and_starting_costs_no_system_call),
+        cmocka_unit_test(resumed_and_sent_to_at_once),
         cmocka_unit_test(inv06_a_hang_up_while_paused_is_kept),
         cmocka_unit_test(r20_a_reset_while_paused_is_kept),
         cmocka_unit_test(paused_before_it_was_told_open),

@@ -341,6 +341,7 @@ static void a_full_kernel_is_waited_for(void **state)
     assert_int_equal(rec_send_text(r, id, "hello"), 0);
     rec_turn(r);
     script_hear_text(r->script, fd, "hel");
+    assert_int_equal(script_count(r->script, SCRIPT_SEND), 1); /* less than all: it is full, and not asked again */
     assert_int_equal(script_interest(r->script, fd), IOR_READ | IOR_WRITE);
     assert_true(rec_idle(r)); /* it waits, it does not try again and again */
     script_forget(r->script);

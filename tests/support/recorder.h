@@ -70,7 +70,7 @@ struct recorder {
     void (*on_handover)(struct recorder *r, struct ior_resource *res); /* else kept or freed */
 };
 
-/* A recorder in a world of its own, with its runtime, after its start. */
+/* A recorder in a world of its own, with its runtime, after its start and a little use by another service. */
 struct recorder *rec_new(void);
 
 /* The parts of that: a recorder without a runtime; the runtime (config NULL: the world's defaults); the first turn. */
@@ -78,7 +78,7 @@ struct recorder *rec_bare(struct script *s);
 void rec_open(struct recorder *r, const struct ior_config *config);
 void rec_begin(struct recorder *r);
 
-/* rec_bare with a world of its own, rec_open, rec_begin. */
+/* rec_bare with a world of its own, rec_open, rec_begin, and the little use. */
 struct recorder *rec_new_with(const struct ior_config *like);
 
 /* A second service on the runtime of `first`; its context is attached. */

@@ -156,6 +156,28 @@ static void drained_after_a_refusal_comes_when_it_would_fit(void **state)
     rec_free(r);
 }
 
+/* A refusal is forgotten once DRAINED was told for it. */
+static void drained_after_a_refusal_is_forgotten(void **state)
+{
+    ior_id id;
+    int fd;
+    struct recorder *r = one_stream(&id, &fd);
+    (void)state;
+    script_room(r->script, fd, 0);
+    assert_int_equal(rec_send_pattern(r, id, 500), 0);
+    assert_int_equal(rec_send_pattern(r, id, 1400), -ENOBUFS);
+    rec_settle(r);
+    script_room(r->script, fd, 288);
+    rec_settle(r);
+    rec_expect(r, "drained 1\n"); /* 212 are left */
+    assert_int_equal(rec_send_pattern(r, id, 1000), 1);
+    script_room(r->script, fd, 1212 - LOW);
+    rec_settle(r);
+    assert_int_equal(ior_queued(r->cx, id), LOW);
+    rec_expect(r, "drained 1\n");
+    rec_free(r);
+}
+
 static void drained_is_owed_after_each(void **state)
 {
     ior_id id;
@@ -811,6 +833,7 @@ int main(void)
         cmocka_unit_test(too_large_for_ever),
         cmocka_unit_test(drained_comes_at_the_low_mark),
         cmocka_unit_test(drained_after_a_refusal_comes_when_it_would_fit),
+        cmocka_unit_test(drained_after_a_refusal_is_forgotten),
         cmocka_unit_test(drained_is_owed_after_each),
         cmocka_unit_test(r11_drained_that_sends_again_waits_for_the_next_turn),
         cmocka_unit_test(reading_stops_while_output_is_full),

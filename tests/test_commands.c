@@ -259,6 +259,27 @@ static void a_reply_to_a_service_that_is_gone_is_dropped(void **state)
     rec_free(a);
 }
 
+/* What a service that is gone has cost still counts. */
+static void wakes_of_the_gone_are_counted(void **state)
+{
+    struct recorder *a = rec_new(), *b = rec_attach(a);
+    struct ior_controller *ctl = ior_controller_of(b->cx);
+    struct ior_command command = {.kind = 1};
+    (void)state;
+    rec_settle(a);
+    assert_int_equal(ior_controller_send(ctl, &command), 0);
+    rec_settle(a);
+    uint64_t wakes = rec_stats(a).wakes;
+    assert_int_equal(wakes, 1);
+    assert_int_equal(ior_detach(b->cx, 0), 0);
+    rec_settle(a);
+    assert_int_equal(rec_stats(a).wakes, wakes);
+    assert_int_equal(rec_stats(a).commands, 1);
+    ior_controller_unref(ctl);
+    rec_free_attached(b);
+    rec_free(a);
+}
+
 /* A reply outside a callback of `command`: from a timer, much later. */
 static struct ior_command *held;
 
@@ -423,6 +444,7 @@ int main(void)
         cmocka_unit_test(replies_go_back),
         cmocka_unit_test(a_reply_nobody_waits_for_is_dropped),
         cmocka_unit_test(a_reply_to_a_service_that_is_gone_is_dropped),
+        cmocka_unit_test(wakes_of_the_gone_are_counted),
         cmocka_unit_test(a_reply_can_come_late),
         cmocka_unit_test(a_service_without_command_drops),
         cmocka_unit_test(inv07_undelivered_ones_come_back_through_drop),

@@ -188,6 +188,23 @@ static void idle_is_moved_by_bytes_written(void **state)
     rec_free(r);
 }
 
+static void idle_is_moved_by_a_part_of_a_write(void **state)
+{
+    ior_id id;
+    int fd;
+    struct recorder *r = one_stream(REC_STREAM(.idle_ns = 10 * SEC), &id, &fd);
+    (void)state;
+    rec_pass(r, 9 * SEC);
+    script_room(r->script, fd, 1);
+    assert_int_equal(rec_send_text(r, id, "abc"), 0);
+    rec_pass(r, 10 * SEC - 1);
+    script_hear_text(r->script, fd, "a");
+    rec_expect(r, "");
+    rec_pass(r, 1);
+    rec_expect(r, "end 1 timeout idle 1 2 0\nhandover 1\n");
+    rec_free(r);
+}
+
 static void idle_is_moved_without_a_system_call(void **state)
 {
     ior_id id;
@@ -584,6 +601,7 @@ int main(void)
         cmocka_unit_test(idle_ends_the_stream),
         cmocka_unit_test(idle_is_moved_by_bytes_read),
         cmocka_unit_test(idle_is_moved_by_bytes_written),
+        cmocka_unit_test(idle_is_moved_by_a_part_of_a_write),
         cmocka_unit_test(idle_is_moved_without_a_system_call),
         cmocka_unit_test(idle_looks_for_bytes_that_arrived),
         cmocka_unit_test(idle_finds_an_error_that_arrived),

@@ -456,6 +456,14 @@ static void stopping_and_starting_costs_no_system_call(void **state)
     assert_true(script_count(r->script, SCRIPT_REWATCH) + script_count(r->script, SCRIPT_WATCH) +
                     script_count(r->script, SCRIPT_UNWATCH) <=
                 2);
+    script_forget(r->script);
+    for (int i = 0; i < 10; i++) { /* and it is as lazy as before */
+        assert_int_equal(rec_pause(r, id), 0);
+        rec_turn(r);
+        assert_int_equal(rec_resume(r, id), 0);
+        rec_turn(r);
+    }
+    assert_int_equal(script_count_all(r->script), script_count(r->script, SCRIPT_WAIT));
     rec_free(r);
 }
 

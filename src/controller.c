@@ -6,9 +6,9 @@
  * a batch of any size costs one wake and none is lost: between the loop's taking the stack (which leaves it empty) and
  * its next wait, any new command finds it empty again and wakes. Order per sender is the order of the pushes.
  *
- * Closing pushes a mark that lives in the controller. The compare-and-swap that puts it there is the line between
- * commands that will be served and those that are refused; it is one word, so it may come from a signal handler. The
- * mark stays: a taker that finds it takes what is below it, once.
+ * Closing sets a mark, the lowest bit of the stack's head (commands are aligned, it is free). That one instruction is
+ * the line between commands that will be served and those that are refused. It may come from a signal handler, and
+ * from any number of threads: whoever returns from it knows that the line is drawn. The mark stays for good.
  *
  * A waker must not be used once the loop's engine is gone. Each batch taken was announced by exactly one wake (by the
  * sender that found the stack empty), which may still be under way; so the receiver counts batches, senders count the
@@ -29,7 +29,7 @@ struct ior_controller *ior__controller_new(void (*wake)(void *arg), void *wake_a
     struct ior_controller *ctl = ior__calloc(sizeof(*ctl));
     if (!ctl)
         return NULL;
-    atomic_init(&ctl->head, NULL);
+    atomic_init(&ctl->head, 0);
     atomic_init(&ctl->refs, 1);
     atomic_init(&ctl->drain_ns, IOR_NEVER);
     ctl->wake = wake;
@@ -51,17 +51,17 @@ void ior_controller_unref(struct ior_controller *ctl)
 
 /* ---- senders ---- */
 
-/* Pushes a command, or the mark. Whether it found the stack empty; -EPIPE: it is closed. */
+/* Whether it found the stack empty; -EPIPE: it is closed. */
 static int push(struct ior_controller *ctl, struct ior_command *command)
 {
-    struct ior_command *head = atomic_load_explicit(&ctl->head, memory_order_relaxed);
+    uintptr_t head = atomic_load_explicit(&ctl->head, memory_order_relaxed);
     do {
-        if (head == &ctl->closed)
+        if (head & IOR__CLOSED)
             return -EPIPE;
-        command->priv[0] = head;
-    } while (
-        !atomic_compare_exchange_weak_explicit(&ctl->head, &head, command, memory_order_acq_rel, memory_order_relaxed));
-    return head == NULL;
+        command->priv[0] = (void *)head; /* NOLINT(performance-no-int-to-ptr) */
+    } while (!atomic_compare_exchange_weak_explicit(&ctl->head, &head, (uintptr_t)command, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    return head == 0;
 }
 
 /* 0 or -EPIPE. priv[1] stays as it is. */
@@ -94,9 +94,7 @@ int ior_controller_shutdown(struct ior_controller *ctl, uint64_t drain_ns)
         while (drain_ns < least && !atomic_compare_exchange_weak_explicit(&ctl->drain_ns, &least, drain_ns,
                                                                           memory_order_relaxed, memory_order_relaxed))
             ;
-        /* Only one pushes the mark: a second push of it would tie the stack into a ring. */
-        if (!atomic_exchange_explicit(&ctl->marked, true, memory_order_acq_rel))
-            (void)push(ctl, &ctl->closed);
+        ior__controller_close(ctl);
         atomic_fetch_add_explicit(&ctl->asks, 1, memory_order_release);
         ctl->wake(ctl->wake_arg);
     }
@@ -108,24 +106,16 @@ int ior_controller_shutdown(struct ior_controller *ctl, uint64_t drain_ns)
 
 bool ior__controller_ready(const struct ior_controller *ctl)
 {
-    const struct ior_command *head = atomic_load_explicit(&ctl->head, memory_order_acquire);
-    return ctl->pending || (head && (head != &ctl->closed || ctl->closed.priv[0] != NULL));
+    return ctl->pending || (atomic_load_explicit(&ctl->head, memory_order_acquire) & ~IOR__CLOSED) != 0;
 }
 
-/* Takes the stack: newest first, NULL if there is nothing. */
+/* Takes the stack and leaves the mark: newest first, NULL if there is nothing. */
 static struct ior_command *take_stack(struct ior_controller *ctl)
 {
-    struct ior_command *head = atomic_load_explicit(&ctl->head, memory_order_acquire);
-    for (;;) {
-        if (head == &ctl->closed) {
-            head = ctl->closed.priv[0];
-            ctl->closed.priv[0] = NULL;
-            return head;
-        }
-        if (!head ||
-            atomic_compare_exchange_weak_explicit(&ctl->head, &head, NULL, memory_order_acq_rel, memory_order_acquire))
-            return head;
-    }
+    if ((atomic_load_explicit(&ctl->head, memory_order_relaxed) & ~IOR__CLOSED) == 0)
+        return NULL;
+    uintptr_t head = atomic_fetch_and_explicit(&ctl->head, IOR__CLOSED, memory_order_acq_rel);
+    return (void *)(head & ~IOR__CLOSED); /* NOLINT(performance-no-int-to-ptr) */
 }
 
 struct ior_command *ior__controller_take(struct ior_controller *ctl)
@@ -151,13 +141,7 @@ struct ior_command *ior__controller_take(struct ior_controller *ctl)
 
 void ior__controller_close(struct ior_controller *ctl)
 {
-    if (!atomic_exchange_explicit(&ctl->marked, true, memory_order_acq_rel)) {
-        (void)push(ctl, &ctl->closed);
-        return;
-    }
-    /* Another thread asked first, and is between two instructions of putting the mark there. */
-    while (atomic_load_explicit(&ctl->head, memory_order_acquire) != &ctl->closed)
-        sched_yield();
+    atomic_fetch_or_explicit(&ctl->head, IOR__CLOSED, memory_order_acq_rel);
 }
 
 void ior__controller_gone(struct ior_controller *ctl)

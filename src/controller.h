@@ -9,14 +9,12 @@
 struct ior_runtime;
 
 struct ior_controller {
-    _Atomic(struct ior_command *) head; /* a stack, newest first; &closed once it takes no more */
-    struct ior_command closed;          /* the mark; below it what was queued when it came */
+    _Atomic uintptr_t head; /* a stack of commands, newest first; its lowest bit is the mark: it takes no more */
     _Atomic uint32_t refs;
     _Atomic uint64_t wakes; /* that are done; each batch was announced by one */
     /* asking for shutdown */
     _Atomic uint32_t asking;   /* calls under way */
     _Atomic bool gone;         /* the receiver must not be woken any more */
-    _Atomic bool marked;       /* the mark is there, or on its way */
     _Atomic uint32_t asks;     /* how often shutdown was asked for */
     _Atomic uint64_t drain_ns; /* the shortest that was asked for */
     /* the receiver: how to wake it, and whose thread it is */
@@ -29,12 +27,14 @@ struct ior_controller {
     uint64_t batches;            /* taken so far: each one has, or will have, its wake */
 };
 
+#define IOR__CLOSED ((uintptr_t)1) /* the mark */
+
 struct ior_controller *ior__controller_new(void (*wake)(void *arg), void *wake_arg);
 
 /* Whether there is nothing to serve, nor a shutdown to look at: one load. The receiver's thread. */
 static inline bool ior__controller_idle(const struct ior_controller *ctl)
 {
-    return !ctl->pending && atomic_load_explicit(&ctl->head, memory_order_acquire) == NULL;
+    return !ctl->pending && atomic_load_explicit(&ctl->head, memory_order_acquire) == 0;
 }
 
 /* Whether something is queued that was not taken, or not served. The receiver's thread. */

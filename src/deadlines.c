@@ -127,6 +127,7 @@ void ior__backoff(struct ior_resource *res, int err)
     uint64_t ns = (res->bits & IOR__LISTENER) ? BACKOFF_ACCEPT_NS : BACKOFF_FIRST_NS;
     if (ior__deadline_set(res, IOR__DEADLINE_BACKOFF, ior_time_add(rt->now_ns, ns)) < 0) {
         ior__work_add(rt, res);
+        ior__ready_add(rt, res, IOR_READ); /* nobody else would serve what no engine knows of */
     } else if (!(res->bits & IOR__BACKOFF)) {
         res->bits |= IOR__BACKOFF | IOR__SHRINK;
         if (res->bits & IOR__LISTENER)

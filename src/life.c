@@ -139,6 +139,9 @@ static void detach(struct ior_resource *res)
     ior__slots_remove(&cx->rt->slots, res->id);
     cx->resources--;
     res->id = 0;
+    if ((res->bits & (IOR__CLOSING | IOR__FIN_SENT)) == IOR__CLOSING)
+        res->bits &=
+            ~(uint32_t)IOR__FINISHING; /* the closing was the runtime's; whoever takes it over may send again */
     res->bits &= IOR__KEPT_BITS;
     if (!(res->bits & IOR__WRITE_DEAD))
         res->error = 0;

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The queue of commands (src/controller.c) and what the loop does with it (src/service.c, src/runtime.c), as a model
- * that Spin checks in every interleaving: SENDERS threads send EACH commands, ASKERS threads may ask for shutdown,
- * another event may end a wait or stop the loop, and the loop waits, takes, serves, closes and goes away.
+ * The queue of commands (src/controller.c) and what the loop does with it (src/service.c, src/runtime.c), as a model that
+ * Spin checks in every interleaving: SENDERS threads send 2 commands each, ASKERS threads may ask for shutdown, another
+ * event may end a wait or stop the loop, and the loop waits, takes, serves, closes and goes away.
  *
  * One statement here is one atomic instruction there. So memory is sequentially consistent, as Spin's always is: what a
  * weaker order of the C11 atomics could do is not seen here; for that the code runs under ThreadSanitizer
  * (tests/test_controller.c). A shutdown from a signal handler is one of the interleavings, as it never waits. Left out:
- * the time to drain, references, replies, services besides the first, and a weak compare-and-swap that fails for no
- * reason (it only tries again).
+ * the time to drain, references, replies, services besides the first, and a weak compare-and-swap that fails for no reason
+ * (it only tries again).
  *
- * Checked: each accepted command is served once and in the order of its sender; a refused one never; what is accepted
- * comes before the mark and what is refused behind it; the first that asked for shutdown returns behind it (another may
- * return while the first is about to put it there); a wake of a sender for each batch taken, and no more; the loop does
- * not wait for ever while anything is queued or asked for, nor does anything else; the engine is not woken once it is
- * closed.
+ * Checked: each accepted command is served once and in the order of its sender; a refused one never; what is accepted comes
+ * before the mark and what is refused behind it, and whoever has asked for shutdown is behind it; a wake of a sender for
+ * each batch taken, and no more; the loop does not wait for ever while anything is queued or asked for, nor does anything
+ * else; the engine is not woken once it is closed.
  *
  * -DBREAK_... changes one thing that the code must not change; run.sh wants each of them to be found.
  */
@@ -32,15 +31,25 @@
 
 /* ---- the controller ---- */
 
-/* A word is what `head` holds: 0, the mark, or a command's number. */
-#define MARK 255
-#define queued(word) (word != 0 && (word != MARK || below_mark != 0))
-
-byte head;
-byte next[COMMANDS + 1]; /* what is below a command */
-byte below_mark;
+#ifdef BREAK_MARK_IS_A_COMMAND
+/* The mark is a command of the controller's own, which only the first caller pushes. */
+#define MARK 64
+#define is_closed(word) (word == MARK)
+#define queued(word) (word != 0 && (word != MARK || next_of_mark != 0))
+byte next_of_mark;
 bool marked;
-byte wakes, batches;
+#else
+/* The mark is the lowest bit of the stack's head. */
+#define MARK 1
+#define is_closed(word) (word & MARK)
+#define queued(word) (word & ~MARK)
+#endif
+#define word_of(command) ((command) << 1)
+#define command_of(word) ((word) >> 1)
+
+byte head;               /* a word: the newest command, and the mark */
+byte next[COMMANDS + 1]; /* words, too: what is below a command */
+byte wakes;
 byte asking, asks;
 bool gone;
 
@@ -60,45 +69,39 @@ inline wake()
 /* ---- what nobody reads but assertions ---- */
 
 bool accepted[COMMANDS + 1], served[COMMANDS + 1];
+byte batches;
 
 /* ---- closing ---- */
 
-/* By askers and by the loop: only the first pushes the mark. `word` and `first` are the caller's. */
-inline push_mark()
+/* By askers and by the loop. `word` and `first` are the caller's. */
+#ifdef BREAK_MARK_IS_A_COMMAND
+inline close_stack()
 {
-#ifdef BREAK_MARK_PUSHED_TWICE
-    first = true;
-#else
     atomic {
         first = !marked;
-        marked = true
+        marked = true;
     }
-#endif
     if
     :: first ->
         word = head;
         do
-        :: word == MARK -> break
-        :: else ->
-            below_mark = word;
-            if
-            :: atomic { head == word -> head = MARK; word = 0; break }
-            :: atomic { head != word -> word = head }
-            fi
-        od;
-        word = 0
+        :: atomic { head == word -> next_of_mark = word; head = MARK; break }
+        :: atomic { head != word -> word = head }
+        od
     :: else
     fi
 }
-
-/* ior__controller_close */
+#else
 inline close_stack()
 {
-    push_mark();
-#ifndef BREAK_CLOSED_WITHOUT_MARK
-    head == MARK
+#ifdef BREAK_MARK_IN_TWO_STEPS
+    word = head;
+    head = word | MARK;
+#else
+    head = head | MARK;
 #endif
 }
+#endif
 
 /* ---- threads ---- */
 
@@ -110,8 +113,8 @@ proctype sender(byte me)
     :: count < EACH ->
         d_step { command = 1 + me * EACH + count; word = head }
         do
-        :: atomic { word == MARK ->
-            assert(head == MARK); /* refused: behind the mark */
+        :: atomic { is_closed(word) ->
+            assert(is_closed(head)); /* refused: behind the mark */
             command = 0;
             break
             }
@@ -132,10 +135,10 @@ proctype sender(byte me)
             if
             :: atomic { head == word ->
 #endif
-                assert(head != MARK && !accepted[command]);
+                assert(!is_closed(head) && !accepted[command]);
                 next[command] = word;
                 was_empty = (word == 0);
-                head = command;
+                head = word_of(command);
                 accepted[command] = true;
                 break
             }
@@ -167,8 +170,13 @@ again:      skip
 /* ior_controller_shutdown, or not. */
 proctype asker()
 {
+#ifdef BREAK_MARK_IS_A_COMMAND
     byte word;
     bool first;
+#endif
+#ifdef BREAK_MARK_IN_TWO_STEPS
+    byte word;
+#endif
     if
     :: true -> goto out
     :: true
@@ -183,9 +191,9 @@ proctype asker()
 #ifdef BREAK_ASK_BEFORE_MARK
         asks++;
         wake();
-        push_mark();
+        close_stack();
 #else
-        push_mark();
+        close_stack();
 #ifdef BREAK_WAKE_BEFORE_ASK
         wake();
         asks++;
@@ -202,7 +210,7 @@ proctype asker()
     fi;
     atomic {
         asking--;
-        assert(head == MARK || !first) /* the line; or another caller is about to draw it */
+        assert(is_closed(head)) /* it is the line */
     }
 out:
     skip
@@ -235,41 +243,42 @@ proctype others()
 #define together atomic
 #endif
 
-/*
- * ior__controller_take, its first half: the stack, turned round, becomes `pending`. One atomic instruction, the rest is
- * local.
- */
+/* ior__controller_take, its first half: the stack, turned round, becomes `pending`. One atomic instruction, the rest is local. */
 inline take_stack()
 {
 #ifdef BREAK_TAKE_IN_TWO_STEPS
     word = head;
 #endif
     d_step {
+#ifdef BREAK_MARK_IS_A_COMMAND
+        if
+        :: head == MARK -> word = next_of_mark; next_of_mark = 0
+        :: else -> word = head; head = 0
+        fi;
+#else
 #ifndef BREAK_TAKE_IN_TWO_STEPS
         word = head;
 #endif
-        if
-        :: word == MARK ->
-            word = below_mark;
-            below_mark = 0;
 #ifdef BREAK_TAKE_DROPS_MARK
-            head = 0
+        head = 0;
+#else
+        head = head & MARK;
 #endif
-        :: else -> head = 0
-        fi;
+        word = word & ~MARK;
+#endif
         batches = batches + (word != 0);
         do
         :: word != 0 ->
 #ifdef BREAK_NOT_TURNED_ROUND
             if
-            :: pending == 0 -> pending = word
+            :: pending == 0 -> pending = command_of(word)
             :: else
             fi;
-            word = next[word];
+            word = next[command_of(word)];
 #else
-            below = next[word];
-            next[word] = pending;
-            pending = word;
+            below = next[command_of(word)];
+            next[command_of(word)] = word_of(pending);
+            pending = command_of(word);
             word = below;
 #endif
         :: else -> break
@@ -284,7 +293,7 @@ inline serve()
         assert(accepted[pending] && !served[pending]);
         assert((pending - 1) % EACH == 0 || served[pending - 1]);
         served[pending] = true;
-        below = next[pending];
+        below = command_of(next[pending]);
         next[pending] = 0;
         pending = below;
         below = 0;
@@ -296,12 +305,15 @@ inline ask_stop()
     if
     :: phase == RUNNING ->
         phase = ASKED;
-        close_stack()
+        close_stack();
+#ifdef BREAK_MARK_IS_A_COMMAND
+        head == MARK;
+#endif
     :: else
     fi
 }
 
-/* The wait of a turn. Where it would last for ever there must be nothing to do; then the loop is stopped. */
+/* The wait of a turn. Where it would last for ever there must be nothing to do; then the loop is stopped from outside. */
 inline wait_for_records()
 {
     if
@@ -433,7 +445,7 @@ init
     }
     _nr_pr == 1; /* else it is an invalid end state: something waits for ever */
     d_step {
-        assert(wakes == batches && head == MARK && !queued(head));
+        assert(wakes == batches && is_closed(head) && !queued(head));
         i = 1;
         do
         :: i <= COMMANDS -> assert(accepted[i] == served[i]); i++

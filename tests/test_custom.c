@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The user's own kinds of resource: what they emit, when they are asked for their interests, how they write, end and
- * are destroyed. The kind here wraps a fake fd and does what the test tells it.
+ * The user's own kinds of resource: what they emit, when they are asked for their interests, how they end and are destroyed.
+ * The kind here wraps a fake fd and does what the test tells it. How such kinds write is in test_custom_output.c.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "support/check.h"
@@ -81,14 +80,6 @@ static const struct ior_resource_ops gadget_ops = {
     .interests = gadget_interests,
     .handle_io = gadget_handle_io,
     .write = gadget_write,
-    .destroy = gadget_destroy,
-};
-
-static const struct ior_resource_ops deaf_ops = {
-    .struct_size = sizeof(struct ior_resource_ops),
-    .name = "deaf gadget",
-    .interests = gadget_interests,
-    .handle_io = gadget_handle_io,
     .destroy = gadget_destroy,
 };
 
@@ -277,47 +268,6 @@ static void an_error_ends_it(void **state)
     done(r, &g);
 }
 
-static void eof_ends_it_once_its_queue_is_written(void **state)
-{
-    struct gadget g;
-    ior_id id;
-    struct recorder *r = one_gadget(&g, &gadget_ops, &id);
-    (void)state;
-    g.takes = 0;
-    assert_int_equal(rec_send_text(r, id, "last"), 0);
-    g.times = 1;
-    g.event.type = IOR_EV_EOF;
-    script_record(r->script, id, IOR_READ);
-    rec_settle(r);
-    rec_expect(r, "eof 1\n");
-    g.times = 0;
-    g.takes = SIZE_MAX;
-    script_ready(r->script, g.base.fd, IOR_WRITE);
-    rec_settle(r);
-    assert_memory_equal(g.out, "last", 4);
-    rec_expect(r, "end 1 eof 4 0 0\nhandover 1\n");
-    done(r, &g);
-}
-
-/* As a stream's: the flush after EOF has its time. */
-static void eof_has_a_drain_deadline(void **state)
-{
-    struct gadget g;
-    ior_id id;
-    struct recorder *r = one_gadget(&g, &gadget_ops, &id);
-    (void)state;
-    g.takes = 0;
-    assert_int_equal(rec_send_text(r, id, "last"), 0);
-    g.times = 1;
-    g.event.type = IOR_EV_EOF;
-    script_record(r->script, id, IOR_READ);
-    rec_pass(r, IOR_DRAIN_NS_DEFAULT - 1);
-    rec_expect(r, "eof 1\n");
-    rec_pass(r, 1);
-    rec_expect(r, "end 1 timeout drain 0 4 0\nhandover 1\n");
-    done(r, &g);
-}
-
 static void end_it(struct recorder *r, const struct ior_event *ev)
 {
     if (ev->type == IOR_EV_CUSTOM)
@@ -362,91 +312,6 @@ static void paused_in_its_event(void **state)
     assert_int_equal(rec_resume(r, id), 0);
     rec_settle(r); /* asked again although the fd is not ready: it may hold something back */
     rec_expect(r, "data 1 x\n");
-    done(r, &g);
-}
-
-/* ---- writing ---- */
-
-static void writes_through_its_own_call(void **state)
-{
-    struct gadget g;
-    ior_id id;
-    struct recorder *r = one_gadget(&g, &gadget_ops, &id);
-    (void)state;
-    assert_int_equal(rec_send_text(r, id, "hello"), 0);
-    assert_int_equal(rec_send_text(r, id, ", you"), 0);
-    assert_int_equal(g.writes, 0);
-    rec_settle(r);
-    assert_int_equal(g.writes, 1);
-    assert_int_equal(g.out_len, 10);
-    assert_memory_equal(g.out, "hello, you", 10);
-    /* It takes three bytes and then no more; the runtime waits for writing on its behalf. */
-    g.takes = 3;
-    assert_int_equal(rec_send_text(r, id, "abcdef"), 0);
-    rec_turn(r);
-    assert_int_equal(script_interest(r->script, g.base.fd), IOR_READ | IOR_WRITE);
-    assert_true(rec_idle(r));
-    script_ready(r->script, g.base.fd, IOR_WRITE);
-    rec_settle(r);
-    assert_memory_equal(g.out + 10, "abcdef", 6);
-    assert_true(rec_idle(r)); /* writable still, and nobody asks */
-    done(r, &g);
-}
-
-static void write_errors_end_it(void **state)
-{
-    struct gadget g;
-    ior_id id;
-    struct recorder *r = one_gadget(&g, &gadget_ops, &id);
-    (void)state;
-    g.write_error = ENOSPC;
-    assert_int_equal(rec_send_text(r, id, "hello"), 0);
-    rec_settle(r);
-    rec_expect(r, "end 1 error ENOSPC 0 5 0\nhandover 1\n");
-    done(r, &g);
-}
-
-static void files_are_read_and_written(void **state)
-{
-    struct gadget g;
-    ior_id id;
-    struct recorder *r = one_gadget(&g, &gadget_ops, &id);
-    (void)state;
-    int file = script_file(r->script, 200);
-    g.takes = 70;
-    script_ready(r->script, g.base.fd, IOR_WRITE);
-    assert_int_equal(rec_send_file(r, id, file, 20, 180), 0);
-    rec_settle(r);
-    assert_int_equal(g.out_len, 180);
-    assert_true(script_is_pattern(g.out, 20, 180));
-    assert_int_equal(script_count(r->script, SCRIPT_SENDFILE), 0);
-    done(r, &g);
-}
-
-static void a_kind_without_write_cannot_be_sent_to(void **state)
-{
-    struct gadget g;
-    ior_id id;
-    struct recorder *r = one_gadget(&g, &deaf_ops, &id);
-    (void)state;
-    assert_int_equal(ior_send(r->cx, id, "x", 1), -EOPNOTSUPP);
-    assert_int_equal(rec_close(r, id, IOR_NEVER), 0); /* nothing to drain: as unregister */
-    rec_settle(r);
-    rec_expect(r, "end 1 asked 0 0 0\nhandover 1\n");
-    done(r, &g);
-}
-
-static void close_flushes_and_ends(void **state)
-{
-    struct gadget g;
-    ior_id id;
-    struct recorder *r = one_gadget(&g, &gadget_ops, &id);
-    (void)state;
-    assert_int_equal(rec_send_text(r, id, "bye"), 0);
-    assert_int_equal(rec_close(r, id, IOR_NEVER), 0);
-    rec_settle(r);
-    assert_memory_equal(g.out, "bye", 3);
-    rec_expect(r, "end 1 asked 3 0 0\nhandover 1\n");
     done(r, &g);
 }
 
@@ -578,15 +443,8 @@ int main(void)
         cmocka_unit_test(interests_are_asked_only_when_touched),
         cmocka_unit_test(a_kind_without_interest_waits_for_nothing),
         cmocka_unit_test(an_error_ends_it),
-        cmocka_unit_test(eof_ends_it_once_its_queue_is_written),
-        cmocka_unit_test(eof_has_a_drain_deadline),
         cmocka_unit_test(r09_ended_in_its_event),
         cmocka_unit_test(paused_in_its_event),
-        cmocka_unit_test(writes_through_its_own_call),
-        cmocka_unit_test(write_errors_end_it),
-        cmocka_unit_test(files_are_read_and_written),
-        cmocka_unit_test(a_kind_without_write_cannot_be_sent_to),
-        cmocka_unit_test(close_flushes_and_ends),
         cmocka_unit_test(hang_ups_are_passed_on),
         cmocka_unit_test(a_hang_up_of_a_kind_that_wants_nothing_does_not_spin),
         cmocka_unit_test(deadlines_work),

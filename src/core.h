@@ -84,6 +84,11 @@ struct ior__deadlines {
     uint64_t at_ns[IOR__DEADLINE_COUNT];
 };
 
+/* The queues whose first bytes the engine is writing; linked through next and previous. */
+struct ior__sending {
+    struct ior__output *first, *last;
+};
+
 /* A timer of a service. */
 struct ior__timer {
     struct ior__timer_node node;
@@ -159,6 +164,9 @@ struct ior_runtime {
     struct ior__queue ended; /* END is to be told */
     uint32_t *fd_owners;     /* by fd: 1 + the slot of the resource registered with it, 0: none */
     uint32_t fd_owner_count;
+    struct ior__sending sending;
+    bool does_io;       /* the engine does: IOR_ENGINE_DOES_IO */
+    bool sends_awaited; /* something waits for what a send comes to */
     unsigned char *read_buf;
     size_t read_cap;
     size_t read_short_most; /* a read of 1 .. so many bytes is a short one: read_bytes - 1 */

@@ -165,16 +165,30 @@ static void serve_ready(struct ior_runtime *rt, struct ior_resource *res)
     }
 }
 
+/* The records of an engine that does the I/O. */
+static IOR_APART void dispatch_finished(struct ior_runtime *rt, int count)
+{
+    for (const struct ior_record *record = rt->records, *end = record + count; record < end; record++) {
+        struct ior_resource *res = ior__slots_find(&rt->slots, record->id);
+        if (!res)
+            on_stale(rt, record->id);
+        else if ((res->bits & (IOR__USUAL_BITS | IOR__READ_UNUSUAL_BITS)) == IOR__USUAL_BITS &&
+                 record->what == IOR_READ)
+            ior__stream_read(rt, res, true);
+        else
+            on_record(rt, res, record->what);
+    }
+}
+
 static void dispatch_records(struct ior_runtime *rt, int count)
 {
-    rt->records_taken += (uint64_t)count;
     for (const struct ior_record *record = rt->records, *end = record + count; record < end; record++) {
         struct ior_resource *res = ior__slots_find(&rt->slots, record->id);
         if (IOR_UNLIKELY(!res))
             on_stale(rt, record->id);
         else if (IOR_LIKELY((res->bits & (IOR__USUAL_BITS | IOR__READ_UNUSUAL_BITS)) == IOR__USUAL_BITS &&
                             record->what == IOR_READ))
-            ior__stream_read(rt, res);
+            ior__stream_read(rt, res, false);
         else
             on_record(rt, res, record->what);
     }
@@ -201,7 +215,11 @@ void ior__dispatch(struct ior_runtime *rt, int count)
 {
     struct ior__list left_over = rt->ready;
     rt->ready.first = rt->ready.last = NULL;
-    dispatch_records(rt, count);
+    rt->records_taken += (uint64_t)count;
+    if (IOR_UNLIKELY(rt->does_io))
+        dispatch_finished(rt, count);
+    else
+        dispatch_records(rt, count);
     if (IOR_UNLIKELY(left_over.first != NULL)) {
         ior__start_services(rt); /* those attached just now: start comes before events */
         dispatch_ready(rt, left_over);

@@ -18,9 +18,16 @@ struct ior__stream_opts {
     uint64_t connect_ns, idle_ns, drain_ns;
 };
 
-/* Bytes a service gave back. */
+/* Bytes that an engine had received when the stream left it: they are read before all others. */
+struct ior__held {
+    size_t at, len; /* what is left: at .. len */
+    unsigned char bytes[];
+};
+
+/* Bytes a service gave back, and those held behind them; there is none without one or the other. */
 struct ior__unread {
     size_t len, capacity;
+    struct ior__held *held;
     unsigned char bytes[];
 };
 
@@ -39,12 +46,19 @@ struct ior__accepting {
     int fd; /* -1: it was taken */
 };
 
+/* Connections that an engine had accepted when the listener left it: they are offered before all others. */
+struct ior__held_fds {
+    uint32_t at, count, capacity; /* what is left: at .. count */
+    int fds[];
+};
+
 struct ior__listener {
     struct ior_resource base;
     struct ior__stream_opts *opts;
     uint32_t path_len; /* of a Unix path to remove, 0: none */
     uint64_t dev, ino;
     char *path;
+    struct ior__held_fds *held;
 };
 
 extern const struct ior_resource_ops ior__stream_ops, ior__listener_ops, ior__watch_ops;
@@ -71,18 +85,35 @@ static inline void ior__lend(struct ior_runtime *rt, struct ior_resource *res, s
     rt->lent_to = NULL;
 }
 
+/* Whether the engine is to receive and send for this resource: a connected stream socket that still can be written. */
+static inline bool ior__engine_receives(const struct ior_resource *res)
+{
+    const uint32_t looked = IOR__STREAM | IOR__SOCKET | IOR__CONNECTING | IOR__WRITE_DEAD;
+    return (res->bits & looked) == (IOR__STREAM | IOR__SOCKET);
+}
+
+/* The end of a resource: what the engine had received, or accepted, goes into the resource. */
+void ior__stream_take_held(struct ior_resource *res);
+void ior__listener_take_held(struct ior_resource *res);
+bool ior__listener_holds(const struct ior_resource *res);
+
+/* Forgets the unread bytes, and the block where nothing is held either. */
 void ior__unread_free(struct ior__stream *stream);
 void ior__stream_read_more(struct ior_resource *res, ssize_t n);
 
-/* A record says that a stream of usual bits can be read: mostly one read that comes short, and its event. */
-static inline void ior__stream_read(struct ior_runtime *rt, struct ior_resource *res)
+/*
+ * A record says that a stream of usual bits can be read: mostly one read that comes short, and its event. `by_engine`:
+ * the engine has received already.
+ */
+static inline void ior__stream_read(struct ior_runtime *rt, struct ior_resource *res, bool by_engine)
 {
     struct ior__stream *stream = (struct ior__stream *)res;
     if (IOR_UNLIKELY(stream->unread != NULL)) {
         ior__handle_io(res, IOR_READ);
         return;
     }
-    ssize_t n = rt->os->recv(rt->os->arg, res->fd, rt->read_buf, rt->read_bytes);
+    ssize_t n = by_engine ? rt->engine_ops->recv(rt->engine, res->fd, res->id, rt->read_buf, rt->read_bytes)
+                          : rt->os->recv(rt->os->arg, res->fd, rt->read_buf, rt->read_bytes);
     if (IOR_UNLIKELY((size_t)n - 1 >= rt->read_short_most)) {
         ior__stream_read_more(res, n);
         return;

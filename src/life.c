@@ -30,6 +30,16 @@ unsigned ior__own_interest(const struct ior_resource *res)
     return io;
 }
 
+/* What the engine is asked for: `wanted`, and that it does the I/O itself where it can. */
+static unsigned asked(const struct ior_resource *res, unsigned wanted)
+{
+    if (IOR_LIKELY(!res->cx->rt->does_io))
+        return wanted;
+    if (ior__engine_receives(res))
+        return wanted | IOR_RECEIVES;
+    return res->ops == &ior__listener_ops ? wanted | IOR_ACCEPTS : wanted;
+}
+
 /* What the engine knows of it now. */
 static void applied(struct ior_resource *res, unsigned interest)
 {
@@ -74,20 +84,21 @@ static void interest_failed(struct ior_resource *res, int err)
 void ior__apply_interest(struct ior_resource *res)
 {
     struct ior_runtime *rt = res->cx->rt;
-    unsigned wanted = ior__wanted(res);
+    unsigned wanted = asked(res, ior__wanted(res));
     bool shrink = (res->bits & IOR__SHRINK) != 0;
     int err = 0;
     res->bits &= ~(uint32_t)IOR__SHRINK;
     if (res->bits & IOR__ALWAYS) {
-        if (wanted)
-            ior__ready_add(rt, res, wanted);
+        if (ior__wanted(res))
+            ior__ready_add(rt, res, ior__wanted(res));
         return;
     }
     if (res->bits & IOR__IN_SET) {
         if ((wanted & ~(unsigned)res->applied) == 0 && (!shrink || wanted == res->applied))
             return;
         err = rt->engine_ops->rewatch(rt->engine, res->fd, res->id, wanted);
-    } else if (wanted || (res->bits & (IOR__STREAM | IOR__PAUSED | IOR__BACKOFF)) == IOR__STREAM) {
+    } else if ((wanted & (IOR_READ | IOR_WRITE)) ||
+               (res->bits & (IOR__STREAM | IOR__PAUSED | IOR__BACKOFF)) == IOR__STREAM) {
         err = rt->engine_ops->watch(rt->engine, res->fd, res->id, wanted);
         if (err == 0)
             res->bits |= IOR__IN_SET;
@@ -115,7 +126,7 @@ void ior__rebuild(struct ior_runtime *rt)
         struct ior_resource *res = ior__slots_at(&rt->slots, i);
         if (!res || !(res->bits & IOR__IN_SET))
             continue;
-        unsigned wanted = ior__wanted(res);
+        unsigned wanted = asked(res, ior__wanted(res));
         res->bits &= ~(uint32_t)IOR__IN_SET;
         applied(res, wanted);
         err = rt->engine_ops->watch(rt->engine, res->fd, res->id, wanted);
@@ -202,7 +213,7 @@ static void fd_owner_clear(struct ior_runtime *rt, const struct ior_resource *re
 static int first_watch(struct ior_runtime *rt, struct ior_resource *res)
 {
     struct ior_resource *before = fd_owner(rt, res->fd);
-    unsigned wanted = ior__wanted(res);
+    unsigned wanted = asked(res, ior__wanted(res));
     int err = fd_owners_reserve(rt, res->fd);
     if (before && !(before->bits & IOR__IN_SET))
         return -EEXIST; /* as far as anybody can tell */
@@ -240,7 +251,7 @@ int ior__attach_resource(struct ior_context *cx, struct ior_resource *res, uint3
     err = first_watch(rt, res);
     if (err < 0)
         goto out_leave;
-    bool at_once = (res->bits & (IOR__ALWAYS | IOR__AGAIN | IOR__WRITE_DEAD)) != 0;
+    bool at_once = (res->bits & (IOR__ALWAYS | IOR__AGAIN | IOR__WRITE_DEAD)) != 0 || ior__listener_holds(res);
     ior__ready_add(rt, res, at_once ? IOR_READ | IOR_WRITE : 0);
     if (res->output || (res->bits & IOR__FINISHING))
         ior__work_add(rt, res);
@@ -280,6 +291,7 @@ void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadlin
         rt->starving--;
     res->bits = (res->bits & ~(uint32_t)IOR__BACKOFF) | IOR__ENDING;
     ior__leave_set(res);
+    ior__send_settle(res);
     fd_owner_clear(rt, res);
     ior__deadlines_drop(res);
     if (res->bits & IOR__IN_WORK)
@@ -342,10 +354,11 @@ static IOR_APART void settle_one(struct ior_runtime *rt, struct ior_resource *re
 void ior__settle_work(struct ior_runtime *rt)
 {
     struct ior_resource *res = rt->work.first;
+    /* An engine that does the I/O is asked to: then no resource has all of these bits. */
+    const uint32_t small = rt->does_io ? UINT32_MAX : IOR__USUAL_BITS | IOR__SMALL;
     ior__queue_clear(&rt->work);
     while (res) {
         struct ior_resource *next = res->next_work;
-        const uint32_t small = IOR__USUAL_BITS | IOR__SMALL;
         bool only_writes = (res->bits & (small | IOR__WRITE_UNUSUAL_BITS)) == small;
         if (IOR_UNLIKELY(!only_writes || !ior__flush_small(rt, res)))
             settle_one(rt, res);
@@ -378,12 +391,23 @@ static void tell_end(struct ior_resource *res)
     ior__tell(res, &ev);
 }
 
+/* What the engine took from the fd and nobody saw goes with the resource. */
+static void take_held(struct ior_resource *res)
+{
+    if ((res->bits & (IOR__STREAM | IOR__SOCKET)) == (IOR__STREAM | IOR__SOCKET))
+        ior__stream_take_held(res);
+    else if (res->ops == &ior__listener_ops)
+        ior__listener_take_held(res);
+}
+
 /* Tells END, frees the id, hands the resource over. */
 static void finalize(struct ior_resource *res)
 {
     struct ior_context *cx = res->cx;
     struct ior_runtime *rt = cx->rt;
     ior__output_open(res);
+    if (IOR_UNLIKELY(rt->does_io))
+        take_held(res);
     tell_end(res);
     ior__output_leave(res);
     detach(res);

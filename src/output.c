@@ -22,6 +22,7 @@
 #define FILE_CHUNK ((uint64_t)1 << 20) /* one sendfile(2) */
 #define FILE_TURN ((uint64_t)4 << 20)  /* file bytes of one transport in a turn */
 #define IOV_MOST 1024                  /* UIO_MAXIOV on Linux */
+#define IN_FLIGHT 2                    /* a write that the engine has begun */
 
 /* ---- blocks ---- */
 
@@ -155,13 +156,37 @@ static int gather(const struct ior__output *out, struct iovec *iov, int most, ui
     return n;
 }
 
-/* Writes pieces in memory. 1: all that was tried went out; 0: the kernel took less; else -errno. */
+/* The engine writes the bytes, which stay where they are. */
+static int begin_send(struct ior_resource *res, const struct iovec *iov, int n, uint64_t len)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    struct ior__output *out = res->output;
+    int err = rt->engine_ops->send(rt->engine, res->fd, res->id, iov, n);
+    if (err < 0)
+        return err;
+    out->in_flight = len;
+    out->owner = res;
+    out->next = NULL;
+    out->previous = rt->sending.last;
+    if (rt->sending.last)
+        rt->sending.last->next = out;
+    else
+        rt->sending.first = out;
+    rt->sending.last = out;
+    if (out->bytes > len || (res->bits & (IOR__CLOSING | IOR__FINISHING | IOR__FULL | IOR__OWED)))
+        rt->sends_awaited = true;
+    return IN_FLIGHT;
+}
+
+/* Writes pieces in memory. 1: all that was tried went out; 0: the kernel took less; IN_FLIGHT; else -errno. */
 static int write_memory(struct ior_resource *res)
 {
     struct ior__output *out = res->output;
     struct iovec iov[IOV_MOST];
     uint64_t len;
     int n = gather(out, iov, out->head->next ? IOV_MOST : 1, &len);
+    if (res->cx->rt->does_io && ior__engine_receives(res))
+        return begin_send(res, iov, n, len);
     ssize_t written;
     do {
         written = res->ops->write(res, iov, n);
@@ -216,6 +241,8 @@ static int write_file(struct ior_resource *res, uint64_t *turn_left)
 void ior__write_failed(struct ior_resource *res, int error)
 {
     ior__latch_error(res, error);
+    if (res->cx->rt->does_io)
+        ior__leave_set(res); /* the engine stops receiving: what is to be read is in its hands, or the kernel's */
     res->bits |= IOR__WRITE_DEAD;
     res->bits &= ~(uint32_t)(IOR__BLOCKED | IOR__FULL | IOR__OWED);
     bool reads = (res->bits & (IOR__PAUSED | IOR__BACKOFF)) || (ior__own_interest(res) & IOR_READ);
@@ -226,7 +253,7 @@ void ior__write_failed(struct ior_resource *res, int error)
         ior__ready_add(res->cx->rt, res, IOR_READ);
 }
 
-/* What a write came to: `r` is 1 (go on), 0 (the kernel took less than all) or -errno. */
+/* What a write came to: `r` is 1 (go on), 0 (the kernel took less than all), IN_FLIGHT or -errno. */
 static void wrote(struct ior_resource *res, int r)
 {
     if (r == 0 || r == -EAGAIN)
@@ -237,6 +264,60 @@ static void wrote(struct ior_resource *res, int r)
         ior__write_failed(res, -r);
     else
         res->bits &= ~(uint32_t)IOR__TOLD_ERROR;
+}
+
+/* Takes a queue off the list of those the engine writes. What the send came to: bytes or -errno. */
+static ssize_t take_sent(struct ior_resource *res)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    struct ior__output *out = res->output;
+    ssize_t n = rt->engine_ops->sent(rt->engine, res->fd, res->id);
+    if (out->next)
+        out->next->previous = out->previous;
+    else
+        rt->sending.last = out->previous;
+    if (out->previous)
+        out->previous->next = out->next;
+    else
+        rt->sending.first = out->next;
+    out->next = out->previous = NULL;
+    out->owner = NULL;
+    out->in_flight = 0;
+    if (n > 0) {
+        consume(res, (uint64_t)n);
+        ior__touch_idle(res);
+    }
+    return n;
+}
+
+void ior__send_settle(struct ior_resource *res)
+{
+    struct ior__output *out = res->output;
+    if (!out || out->in_flight == 0)
+        return;
+    ssize_t n = take_sent(res);
+    if (n < 0 && n != -EAGAIN && n != -ENOBUFS && n != -ENOMEM && n != -EINTR) {
+        ior__latch_error(res, (int)-n);
+        res->bits |= IOR__WRITE_DEAD;
+    }
+}
+
+void ior__sends_done(struct ior_runtime *rt)
+{
+    rt->sends_awaited = false;
+    for (struct ior__output *out = rt->sending.first; out; out = rt->sending.first) {
+        struct ior_resource *res = out->owner;
+        uint64_t tried = out->in_flight;
+        ssize_t n = take_sent(res);
+        if (IOR_LIKELY(!out->head) && !(res->bits & IOR__WRITE_UNUSUAL_BITS)) {
+            ior__output_release(res);
+            continue;
+        }
+        if (n != -EINTR)
+            wrote(res, n < 0 ? (int)n : (uint64_t)n == tried);
+        if (!(res->bits & IOR__ENDING))
+            ior__work_add(rt, res);
+    }
 }
 
 /* Writes until the queue is empty, the kernel takes no more, or the turn's share of file bytes is spent. */
@@ -295,7 +376,8 @@ void ior__flush(struct ior_resource *res)
 {
     ior__output_open(res);
     struct ior__output *out = res->output;
-    if (out && out->head && !(res->bits & (IOR__BLOCKED | IOR__WRITE_DEAD | IOR__BACKOFF | IOR__CONNECTING)))
+    if (out && out->head && out->in_flight == 0 &&
+        !(res->bits & (IOR__BLOCKED | IOR__WRITE_DEAD | IOR__BACKOFF | IOR__CONNECTING)))
         write_out(res);
     ior__output_release(res);
     if (IOR_UNLIKELY(res->bits & (IOR__OWED | IOR__FULL)) && !(res->bits & (IOR__ENDING | IOR__WRITE_DEAD)))

@@ -39,7 +39,10 @@ struct ior__output {
     uint64_t cost;            /* of the pieces' bookkeeping; at most IOR__COST_TIMES the cap */
     uint64_t memory;          /* what counts towards the runtime's cap, shared buffers left out */
     uint64_t need;            /* DRAINED waits until so much room is there, towards the cap */
-    struct ior__output *next; /* of the pool */
+    struct ior__output *next; /* of the pool, or of those the engine writes */
+    struct ior__output *previous;
+    struct ior_resource *owner; /* whose first `in_flight` bytes the engine writes */
+    uint64_t in_flight;         /* 0: none */
     struct ior__piece first_piece;
     unsigned char room[];
 };
@@ -127,6 +130,13 @@ static inline bool ior__flush_small(struct ior_runtime *rt, struct ior_resource 
     ior__output_put(rt, out);
     return true;
 }
+
+/*
+ * For engines that do the I/O. Once the wait is over, what the engine wrote is known; ior__send_settle asks for one
+ * resource without waiting for that, and tells nobody.
+ */
+void ior__sends_done(struct ior_runtime *rt);
+void ior__send_settle(struct ior_resource *res);
 
 /* A write failed for good: writing stops, what is to be read is read, then END with the first cause. */
 void ior__write_failed(struct ior_resource *res, int error);

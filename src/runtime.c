@@ -47,7 +47,9 @@ static bool engine_complete(const struct ior_engine_ops *ops)
 {
     return ops->struct_size >= sizeof(*ops) && ops->name && ops->open && ops->close && ops->watch && ops->rewatch &&
            ops->unwatch && ops->wait && ops->wake && ops->rebuild &&
-           (ops->fd || !(ops->features & IOR_ENGINE_HAS_FD)) && !(ops->features & IOR_ENGINE_DOES_IO);
+           (ops->fd || !(ops->features & IOR_ENGINE_HAS_FD)) &&
+           ((ops->recv && ops->accept && ops->send && ops->sent && ops->flush) ||
+            !(ops->features & IOR_ENGINE_DOES_IO));
 }
 
 static bool config_valid(const struct ior_config *config)
@@ -92,6 +94,7 @@ static int try_engine(struct ior_runtime *rt, const struct ior_engine_ops *ops, 
         return err;
     }
     rt->engine_ops = ops;
+    rt->does_io = (ops->features & IOR_ENGINE_DOES_IO) != 0;
     ior__log(IOR_LOG_INFO, "engine %s", ops->name);
     return 0;
 }
@@ -222,7 +225,8 @@ int ior_runtime_stats(struct ior_runtime *rt, struct ior_stats *stats)
 /* Whether something can be done without the engine. */
 static bool has_work(const struct ior_runtime *rt)
 {
-    return rt->work.first || rt->ready.first || rt->ended.first || rt->drops || rt->new_contexts > 0;
+    return rt->work.first || rt->ready.first || rt->ended.first || rt->drops || rt->new_contexts > 0 ||
+           rt->sends_awaited;
 }
 
 /* When the next turn is due, work left over included. */
@@ -293,6 +297,8 @@ static void turn(struct ior_runtime *rt, uint64_t wait_ns)
     if (rt->new_contexts > 0)
         ior__start_services(rt);
     int count = wait_for_records(rt, wait_ns);
+    if (rt->sending.first)
+        ior__sends_done(rt);
     if (rt->tickers > 0)
         ior__tick_services(rt);
     ior__dispatch(rt, count);
@@ -328,10 +334,8 @@ static int outcome(const struct ior_runtime *rt)
     return rt->stops > 0 && ior__over(rt) ? rt->failed : 1;
 }
 
-int ior_runtime_turn(struct ior_runtime *rt, uint64_t wait_ns)
+static int turn_once(struct ior_runtime *rt, uint64_t wait_ns)
 {
-    if (!rt)
-        return -EINVAL;
     int err = own(rt);
     if (err < 0 || outcome(rt) != 1)
         return err < 0 ? err : rt->failed;
@@ -341,11 +345,25 @@ int ior_runtime_turn(struct ior_runtime *rt, uint64_t wait_ns)
     return outcome(rt);
 }
 
+int ior_runtime_turn(struct ior_runtime *rt, uint64_t wait_ns)
+{
+    if (!rt)
+        return -EINVAL;
+    int r = turn_once(rt, wait_ns);
+    if (rt->does_io && rt->sending.first && r >= 0)
+        (void)rt->engine_ops->flush(rt->engine); /* what fails is told by `sent` */
+    return r;
+}
+
 int ior_runtime_run(struct ior_runtime *rt)
 {
+    if (!rt)
+        return -EINVAL;
+    if (rt->does_io && rt->engine_ops->stay && own(rt) == 0)
+        rt->engine_ops->stay(rt->engine);
     int r;
     do {
-        r = ior_runtime_turn(rt, IOR_NEVER);
+        r = turn_once(rt, IOR_NEVER);
     } while (r > 0);
     return r;
 }

@@ -186,8 +186,7 @@ static const struct fact facts[] = {
     SIZE(ior_record),
     MEMBER(ior_record, id),
     MEMBER(ior_record, what),
-    MEMBER(ior_record, result),
-    MEMBER(ior_record, bytes),
+    MEMBER(ior_record, reserved),
     SIZE(ior_engine_config),
     MEMBER(ior_engine_config, os),
     MEMBER(ior_engine_config, max_records),
@@ -205,6 +204,12 @@ static const struct fact facts[] = {
     MEMBER(ior_engine_ops, wake),
     MEMBER(ior_engine_ops, rebuild),
     MEMBER(ior_engine_ops, fd),
+    MEMBER(ior_engine_ops, recv),
+    MEMBER(ior_engine_ops, accept),
+    MEMBER(ior_engine_ops, send),
+    MEMBER(ior_engine_ops, sent),
+    MEMBER(ior_engine_ops, flush),
+    MEMBER(ior_engine_ops, stay),
     VALUE(IOR_READ),
     VALUE(IOR_WRITE),
     VALUE(IOR_HUP),
@@ -247,6 +252,8 @@ static const struct fact facts[] = {
     VALUE(IOR_FD_NO_WRITE),
     VALUE(IOR_ENGINE_HAS_FD),
     VALUE(IOR_ENGINE_DOES_IO),
+    VALUE(IOR_RECEIVES),
+    VALUE(IOR_ACCEPTS),
 };
 /* clang-format on */
 

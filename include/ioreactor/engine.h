@@ -14,6 +14,7 @@
 #ifndef IOREACTOR_ENGINE_H
 #define IOREACTOR_ENGINE_H
 
+#include <sys/uio.h>
 #include <ioreactor/base.h>
 
 #ifdef __cplusplus
@@ -26,14 +27,22 @@ struct ior_os;
 struct ior_record {
     ior_id id;
     uint32_t what;
-    int32_t result;    /* of finished work only */
-    const void *bytes; /* of finished work only */
+    uint32_t reserved; /* 0 */
 };
 
 /* What an engine can do. */
 enum {
     IOR_ENGINE_HAS_FD = 1,  /* `fd` gives an fd a foreign loop can poll */
-    IOR_ENGINE_DOES_IO = 2, /* reserved: records of finished work */
+    IOR_ENGINE_DOES_IO = 2, /* it accepts, receives and sends: the calls at the end of the table are there */
+};
+
+/*
+ * Parts of an interest, with IOR_ENGINE_DOES_IO only: what the engine does for this fd, where IOR_READ asks for it. At
+ * most one of them. They may come with a rewatch (a connecting stream is watched for IOR_WRITE first).
+ */
+enum {
+    IOR_RECEIVES = 32, /* a connected stream socket: IOR_READ is told when `recv` has bytes, the end or an error */
+    IOR_ACCEPTS = 64,  /* a listening socket: IOR_READ is told when `accept` has a connection or an error */
 };
 
 struct ior_engine_config {
@@ -74,6 +83,31 @@ struct ior_engine_ops {
     int (*rebuild)(void *engine);
     /* With IOR_ENGINE_HAS_FD: readable when wait has something to tell. */
     int (*fd)(void *engine);
+
+    /*
+     * The rest is with IOR_ENGINE_DOES_IO only. Finished work is readiness with the work already done: the engine
+     * receives and accepts on its own while an fd is watched with IOR_READ and IOR_RECEIVES or IOR_ACCEPTS, keeps what
+     * came, and tells IOR_READ in each wait until it was taken. What it keeps belongs to the id: it stays over unwatch,
+     * rebuild and a watch of the same id, and is dropped where another id is watched under the same number. Before
+     * unwatch or a rebuild returns, the engine has stopped: nothing that comes later is taken from the fd.
+     */
+
+    /* Takes what was received, in order: how many bytes; 0: the end; -EAGAIN: no more now; else -errno, once. */
+    ssize_t (*recv)(void *engine, int fd, ior_id id, void *bytes, size_t len);
+    /* Takes a connection: its fd (non-blocking, close-on-exec, not 0, 1 or 2); -EAGAIN: no more now; else -errno. */
+    int (*accept)(void *engine, int fd, ior_id id);
+    /*
+     * Begins to write, without blocking and without SIGPIPE; one at a time for an id. The bytes must stay where they
+     * are (`iov` need not) until `sent` is asked. It is done by the end of the next wait or flush; wait does not return
+     * for its sake where all bytes were written, but does where they were not. 0, or -errno: nothing was begun.
+     */
+    int (*send)(void *engine, int fd, ior_id id, const struct iovec *iov, int n);
+    /* What the send came to: how many bytes, or -errno (-EAGAIN: none now). Asked once; does it now if need be. */
+    ssize_t (*sent)(void *engine, int fd, ior_id id);
+    /* Hands the kernel what waits to be handed over, without waiting: the loop goes back to a foreign one. */
+    int (*flush)(void *engine);
+    /* May be NULL. All calls but wake will come from this thread from now on (ior_runtime_run). */
+    void (*stay)(void *engine);
 };
 
 /* The built-in engines, in the order of preference; NULL past the last. Static. Any thread. */

@@ -79,6 +79,81 @@ static bool out_of_something(int err)
     return err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -ENOBUFS;
 }
 
+bool ior__listener_holds(const struct ior_resource *res)
+{
+    return res->ops == &ior__listener_ops && listener_of(res)->held;
+}
+
+/* The connection that was held longest, or -EAGAIN. */
+static int held_fd(struct ior__listener *listener)
+{
+    struct ior__held_fds *held = listener->held;
+    if (!held)
+        return -EAGAIN;
+    int fd = held->fds[held->at++];
+    if (held->at == held->count) {
+        ior__free(held, sizeof(*held) + held->capacity * sizeof(int));
+        listener->held = NULL;
+    }
+    return fd;
+}
+
+static bool hold_fd(struct ior__listener *listener, int fd)
+{
+    struct ior__held_fds *held = listener->held;
+    uint32_t capacity = held ? held->capacity : 0;
+    if (!held || held->count == capacity) {
+        uint32_t grown = capacity ? capacity * 2 : 16;
+        size_t old = held ? sizeof(*held) + capacity * sizeof(int) : 0;
+        held = ior__realloc(held, old, sizeof(*held) + grown * sizeof(int));
+        if (!held)
+            return false;
+        if (capacity == 0)
+            held->at = held->count = 0;
+        held->capacity = grown;
+        listener->held = held;
+    }
+    held->fds[held->count++] = fd;
+    return true;
+}
+
+/* Connections that nobody will ask for are closed, as those in the backlog of a closed listener are. */
+void ior__listener_take_held(struct ior_resource *res)
+{
+    const struct ior_runtime *rt = res->cx->rt;
+    bool kept = res->cx->handler.handover_listener != NULL;
+    int fd;
+    while ((fd = rt->engine_ops->accept(rt->engine, res->fd, res->id)) != -EAGAIN) {
+        if (fd >= 0 && !(kept && hold_fd(listener_of(res), fd)))
+            rt->os->close(rt->os->arg, fd);
+    }
+}
+
+/*
+ * The next connection, or as accept(2). An engine cannot tell the peer's address; where the connection is reset already,
+ * the kernel cannot either, and the address has only its family.
+ */
+static int accept_one(struct ior_resource *res, struct ior_addr *peer)
+{
+    const struct ior_runtime *rt = res->cx->rt;
+    const struct ior_os *os = rt->os;
+    int fd = held_fd(listener_of(res));
+    if (fd == -EAGAIN && rt->does_io)
+        fd = rt->engine_ops->accept(rt->engine, res->fd, res->id);
+    bool engine_accepts = (res->bits & IOR__IN_SET) && (res->applied & IOR_ACCEPTS);
+    if (fd == -EAGAIN && !engine_accepts)
+        return os->accept(os->arg, res->fd, peer);
+    if (fd >= 0 && os->getpeername(os->arg, fd, peer) < 0) {
+        struct ior_addr local = {.len = 0};
+        *peer = (struct ior_addr){.len = 0};
+        if (os->getsockname(os->arg, res->fd, &local) == 0) {
+            memcpy(peer->raw, local.raw, sizeof(sa_family_t));
+            peer->len = local.len;
+        }
+    }
+    return fd;
+}
+
 static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emit)
 {
     (void)io;
@@ -90,7 +165,7 @@ static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emi
             return IOR_IO_DONE;
         }
         struct ior_addr peer = {.len = 0};
-        int fd = rt->os->accept(rt->os->arg, res->fd, &peer);
+        int fd = accept_one(res, &peer);
         if (fd == -EAGAIN)
             return IOR_IO_DONE;
         if (fd < 0 && passing(fd))
@@ -106,7 +181,7 @@ static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emi
         if (res->bits & (IOR__ENDING | IOR__PAUSED))
             return IOR_IO_DONE;
     }
-    return (res->bits & IOR__IN_SET) ? IOR_IO_DONE : IOR_IO_MORE;
+    return (res->bits & IOR__IN_SET) && !listener_of(res)->held ? IOR_IO_DONE : IOR_IO_MORE;
 }
 
 /* The connection that is on offer now, if `ev` is its event and cx its service. */
@@ -350,6 +425,8 @@ static void destroy(struct ior_resource *res)
             (void)os->path_unlink(os->arg, listener->path);
         if (res->fd >= 0 && !(res->bits & IOR__LOST))
             os->close(os->arg, res->fd);
+        for (int fd; (fd = held_fd(listener)) >= 0;)
+            os->close(os->arg, fd);
     }
     ior__listener_forget_path(res);
     ior__stream_opts_unref(listener->opts);

@@ -51,10 +51,44 @@ static ssize_t write_some(struct ior_resource *res, const struct iovec *iov, int
     return (res->bits & IOR__SOCKET) ? os->send(os->arg, res->fd, iov, n) : os->write(os->arg, res->fd, iov, n);
 }
 
+/* What the engine received when the stream left it comes first. 0: there is nothing of it. */
+static size_t read_held(struct ior__stream *stream, void *bytes, size_t len)
+{
+    struct ior__unread *unread = stream->unread;
+    struct ior__held *held = unread ? unread->held : NULL;
+    if (!held)
+        return 0;
+    size_t n = held->len - held->at < len ? held->len - held->at : len;
+    memcpy(bytes, held->bytes + held->at, n);
+    held->at += n;
+    if (held->at == held->len) {
+        ior__free(held, sizeof(*held) + held->len);
+        unread->held = NULL;
+        if (unread->len == 0)
+            ior__unread_free(stream);
+    }
+    return n;
+}
+
+static bool holds(const struct ior_resource *res)
+{
+    const struct ior__unread *unread = stream_of(res)->unread;
+    return unread && unread->held;
+}
+
 static ssize_t read_some(struct ior_resource *res, void *bytes, size_t len)
 {
-    const struct ior_os *os = res->cx->rt->os;
-    ssize_t n;
+    struct ior_runtime *rt = res->cx->rt;
+    const struct ior_os *os = rt->os;
+    ssize_t n = (ssize_t)read_held(stream_of(res), bytes, len);
+    if (n > 0)
+        return n;
+    if (rt->does_io && (res->bits & IOR__SOCKET)) {
+        n = rt->engine_ops->recv(rt->engine, res->fd, res->id, bytes, len);
+        bool engine_receives = (res->bits & IOR__IN_SET) && (res->applied & IOR_RECEIVES);
+        if (n != -EAGAIN || engine_receives)
+            return n;
+    }
     do {
         n = (res->bits & IOR__SOCKET) ? os->recv(os->arg, res->fd, bytes, len) : os->read(os->arg, res->fd, bytes, len);
     } while (IOR_UNLIKELY(n == -EINTR));
@@ -65,9 +99,63 @@ static ssize_t read_some(struct ior_resource *res, void *bytes, size_t len)
 
 void ior__unread_free(struct ior__stream *stream)
 {
-    if (stream->unread)
-        ior__free(stream->unread, sizeof(*stream->unread) + stream->unread->capacity);
+    struct ior__unread *unread = stream->unread;
+    if (!unread)
+        return;
+    unread->len = 0;
+    if (unread->held)
+        return;
+    ior__free(unread, sizeof(*unread) + unread->capacity);
     stream->unread = NULL;
+}
+
+/* Puts `n` bytes behind those that are held. False: out of memory. */
+static bool hold(struct ior__stream *stream, const void *bytes, size_t n)
+{
+    if (!stream->unread) {
+        stream->unread = ior__calloc(sizeof(*stream->unread));
+        if (!stream->unread)
+            return false;
+    }
+    struct ior__held *held = stream->unread->held;
+    size_t was = held ? held->len : 0;
+    held = ior__realloc(held, held ? sizeof(*held) + was : 0, sizeof(*held) + was + n);
+    if (!held)
+        return false;
+    if (was == 0)
+        held->at = 0;
+    memcpy(held->bytes + was, bytes, n);
+    held->len = was + n;
+    stream->unread->held = held;
+    return true;
+}
+
+/*
+ * Bytes that nobody will ask for are only counted. An error the engine was told is not told by the kernel again, so it
+ * stays with the stream, as a failed write does; so does a lack of memory, since a stream with a gap is none.
+ */
+void ior__stream_take_held(struct ior_resource *res)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    struct ior__stream *stream = stream_of(res);
+    bool kept = res->cx->handler.handover_transport && !(res->bits & IOR__CLOSING);
+    ssize_t n;
+    while ((n = rt->engine_ops->recv(rt->engine, res->fd, res->id, rt->read_buf, rt->read_cap)) > 0) {
+        if (kept && hold(stream, rt->read_buf, (size_t)n))
+            continue;
+        stream->discarded += (uint64_t)n;
+        if (kept) {
+            ior__latch_error(res, ENOMEM);
+            res->bits |= IOR__WRITE_DEAD;
+            kept = false;
+        }
+    }
+    if (n < 0 && n != -EAGAIN) {
+        ior__latch_error(res, (int)-n);
+        res->bits |= IOR__WRITE_DEAD;
+    }
+    if (stream->unread && stream->unread->len == 0)
+        ior__unread_free(stream);
 }
 
 int ior_unread(struct ior_context *cx, ior_id id, size_t len)
@@ -90,6 +178,8 @@ int ior_unread(struct ior_context *cx, ior_id id, size_t len)
         unread = ior__realloc(unread, old, sizeof(*unread) + len);
         if (!unread)
             return -ENOMEM;
+        if (old == 0)
+            unread->held = NULL;
         unread->capacity = len;
         stream->unread = unread;
     }
@@ -103,11 +193,22 @@ int ior_unread(struct ior_context *cx, ior_id id, size_t len)
 size_t ior_resource_unread(const struct ior_resource *res, struct iovec *iov, int n, int *ret_n)
 {
     const struct ior__unread *unread = res && (res->bits & IOR__STREAM) ? stream_of(res)->unread : NULL;
-    size_t len = unread ? unread->len : 0;
-    if (iov && n > 0 && len > 0)
-        iov[0] = (struct iovec){.iov_base = (void *)(uintptr_t)unread->bytes, .iov_len = len};
+    const struct ior__held *held = unread ? unread->held : NULL;
+    struct iovec parts[2];
+    size_t len = 0;
+    int count = 0;
+    if (unread && unread->len > 0)
+        parts[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)unread->bytes, .iov_len = unread->len};
+    if (held)
+        parts[count++] =
+            (struct iovec){.iov_base = (void *)(uintptr_t)(held->bytes + held->at), .iov_len = held->len - held->at};
+    for (int i = 0; i < count; i++) {
+        len += parts[i].iov_len;
+        if (iov && i < n)
+            iov[i] = parts[i];
+    }
     if (ret_n)
-        *ret_n = len > 0;
+        *ret_n = count;
     return len;
 }
 
@@ -236,7 +337,8 @@ static int read_on(struct ior_resource *res, unsigned io, uint32_t reads)
     if (reads > 0)
         return IOR_IO_DONE;
     /* The engine tells again what is left, being level-triggered, where it still watches. */
-    return (res->bits & IOR__IN_SET) && !(res->bits & IOR__WRITE_DEAD) ? IOR_IO_DONE : IOR_IO_MORE;
+    bool told_again = (res->bits & IOR__IN_SET) && !(res->bits & IOR__WRITE_DEAD) && !holds(res);
+    return told_again ? IOR_IO_DONE : IOR_IO_MORE;
 }
 
 static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emit)
@@ -342,6 +444,11 @@ static void destroy(struct ior_resource *res)
     struct ior__stream_opts *opts = stream->opts;
     if (res->fd >= 0 && !(res->bits & IOR__LOST))
         opts->os->close(opts->os->arg, res->fd);
+    if (holds(res)) {
+        struct ior__held *held = stream->unread->held;
+        ior__free(held, sizeof(*held) + held->len);
+        stream->unread->held = NULL;
+    }
     ior__unread_free(stream);
     size_t user_size = opts->user_size;
     ior__stream_opts_unref(opts);

@@ -5,7 +5,11 @@
 include(CMakePackageConfigHelpers)
 
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/" DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
-install(TARGETS ioreactor ioreactor_static ioreactor_shared EXPORT ioreactorTargets
+set(installed ioreactor ioreactor_static ioreactor_shared)
+if(IOR_BUILD_SIM)
+    list(APPEND installed ioreactor_sim ioreactor_sim_static ioreactor_sim_shared)
+endif()
+install(TARGETS ${installed} EXPORT ioreactorTargets
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
     LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 
@@ -34,5 +38,11 @@ if(IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}")
 else()
     set(pc_includedir "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
 endif()
-configure_file("${CMAKE_CURRENT_LIST_DIR}/ioreactor.pc.in" "${PROJECT_BINARY_DIR}/ioreactor.pc" @ONLY)
-install(FILES "${PROJECT_BINARY_DIR}/ioreactor.pc" DESTINATION "${pc_dir}")
+set(pc_files ioreactor)
+if(IOR_BUILD_SIM)
+    list(APPEND pc_files ioreactor-sim)
+endif()
+foreach(pc ${pc_files})
+    configure_file("${CMAKE_CURRENT_LIST_DIR}/${pc}.pc.in" "${PROJECT_BINARY_DIR}/${pc}.pc" @ONLY)
+    install(FILES "${PROJECT_BINARY_DIR}/${pc}.pc" DESTINATION "${pc_dir}")
+endforeach()

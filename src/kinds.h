@@ -92,8 +92,11 @@ static inline bool ior__engine_receives(const struct ior_resource *res)
     return (res->bits & looked) == (IOR__STREAM | IOR__SOCKET);
 }
 
-/* The end of a resource: what the engine had received, or accepted, goes into the resource. */
-void ior__stream_take_held(struct ior_resource *res);
+/*
+ * The end of a resource: what the engine had received, or accepted, goes into the resource. -errno: the error behind
+ * what was received, or -ENOMEM: not all could be kept.
+ */
+int ior__stream_take_held(struct ior_resource *res);
 void ior__listener_take_held(struct ior_resource *res);
 bool ior__listener_holds(const struct ior_resource *res);
 

@@ -19,6 +19,7 @@ chmod 755 "$work"
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/source" "$dir" || exit 1
 
 sources() {
+    # shellcheck disable=SC2016 # apt's variables
     apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
         awk '($1 == "Debian" && $2 == "main") || ($1 == "Ubuntu" && ($2 == "main" || $2 == "universe")) {
             print "deb-src", $3, $4, $2 }' | sort -u >"$work/sources.list"

@@ -3,6 +3,8 @@
 #ifndef IOR_SRC_KINDS_H
 #define IOR_SRC_KINDS_H
 
+#include <stddef.h>
+
 #include "core.h"
 
 /* Stream options as kept: shared by all streams of a listener, also across runtimes, hence the atomic count. */
@@ -37,6 +39,9 @@ struct ior__stream {
     struct ior__unread *unread;
     uint64_t discarded; /* input read while closing */
 };
+
+/* Behind a stream lies the memory of its service (user_size), aligned for any type as malloc's is. */
+#define IOR__STREAM_BYTES ((sizeof(struct ior__stream) + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1))
 
 /* Inside ACCEPTED: the connection on offer. */
 struct ior__accepting {

@@ -161,6 +161,7 @@ static void jump(struct ior_sim *sim, uint64_t to_ns)
     if (to_ns > sim->now_ns)
         sim->now_ns = to_ns;
     sim->steps_here = 0;
+    sim->woke_here = false;
     for (uint32_t i = 0; i < sim->nodes_n; i++)
         sim->nodes[i]->turns_here = 0;
 }
@@ -168,8 +169,10 @@ static void jump(struct ior_sim *sim, uint64_t to_ns)
 /* A runtime that sleeps is turned without a reason. */
 static bool wake_spuriously(struct ior_sim *sim)
 {
-    if (sim->nodes_n == 0 || !chance(sim, sim->config.rates.spurious_wake))
+    /* Once at one time: it must go on. */
+    if (sim->nodes_n == 0 || sim->woke_here || !chance(sim, sim->config.rates.spurious_wake))
         return false;
+    sim->woke_here = true;
     struct node *node = sim->nodes[ior_sim_choose(sim, sim->nodes_n)];
     if (!is_live(node))
         return false;

@@ -427,6 +427,7 @@ struct ior_sim {
     unsigned violations;
     bool faulty; /* a fault is possible */
     bool in_thread;
+    bool woke_here; /* a spurious wake-up was made at this time */
     uint32_t steps_here; /* since the clock moved */
 
     struct host **hosts;

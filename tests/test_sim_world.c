@@ -118,7 +118,7 @@ static void a_seed_gives_this_trace_everywhere(void **state)
     assert_non_null(strstr(box.trace, "c1 at server: data 3\n"));
     assert_non_null(strstr(box.trace, " done: 1\n"));
     if (ior_sim_hash(box.sim) != UINT64_C(0x))
-        fail_msg("%s%016llx", box.trace, (unsigned long long)ior_sim_hash(box.sim));
+        fail_msg("%s\n%016llx\n", box.trace, (unsigned long long)ior_sim_hash(box.sim));
     assert_int_equal(box_free(&box), 0);
 }
 

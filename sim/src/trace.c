@@ -130,7 +130,7 @@ void trace_call(struct call *call, int64_t result)
     feed_result(sim, result);
     if (SIM_LIKELY(!sim->config.trace))
         return;
-    char args[96], room[32];
+    char args[128], room[32];
     args_text(call, args, sizeof(args));
     show(sim, "%s/%u %s(%s) = %s", sim->hosts[node->host - 1]->name, node->number, ior_sim_call_name(call->kind), args,
          result_text(result, room, sizeof(room)));

@@ -264,5 +264,7 @@ int main(void)
         cmocka_unit_test(each_call_fails_once),
     };
 
-    return cmocka_run_group_tests_name("simulated faults", tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("simulated faults, what is ready", tests, NULL, NULL);
+    box_shape = IOR_SIM_SHAPE_DONE;
+    return failed + cmocka_run_group_tests_name("simulated faults, what is done", tests, NULL, NULL);
 }

@@ -43,13 +43,22 @@ static struct world {
     struct recorder *other; /* a second service that comes and goes */
     uint64_t random;
     unsigned depth;
+    unsigned obstacles; /* failures and false alarms, of which the world can hold some at a time */
 } w;
 
 static uint64_t seed;
 static uint64_t fingerprint; /* of all calls and events of a story */
 
+/*
+ * Where choices come from in the place of the seed, and whether there are more; tests/fuzz/requests.c sets them.
+ */
+static uint64_t (*choose)(uint64_t below);
+static bool (*more_choices)(void);
+
 static uint64_t any(uint64_t below)
 {
+    if (choose != NULL)
+        return choose(below);
     w.random ^= w.random << 13;
     w.random ^= w.random >> 7;
     w.random ^= w.random << 17;
@@ -540,7 +549,7 @@ static void story(void)
     w.file = script_file(w.r->script, UINT64_C(1) << 40);
     w.listener_id = rec_listen(w.r, "192.0.2.1:80", NULL, &w.listener);
     w.depth = 1;
-    for (int step = 0; step < STEPS; step++) {
+    for (int step = 0; step < STEPS && (more_choices == NULL || more_choices()); step++) {
         something();
         if (any(3) == 0)
             rec_turn(w.r);

@@ -204,7 +204,7 @@ static uint32_t rate_of(const struct ior_sim_rates *rates, enum fault_class clas
 static const struct fault_line *any_of(struct ior_sim *sim, const struct fault_line *first, unsigned count,
                                        uint32_t mask, enum fault_class class)
 {
-    const struct fault_line *found[32];
+    const struct fault_line *found[32] = {NULL};
     uint32_t n = 0;
     for (unsigned i = 0; i < count; i++) {
         if ((mask >> i & 1) && first[i].class == class)

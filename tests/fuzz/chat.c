@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The chat example, unmodified, in the scripted world: whatever the pieces in which the words of a member come, he and
+ * The service of the chat example, unmodified, in the scripted world: whatever the pieces in which the words of a member come, he and
  * the one who listens get the same answers. The first byte is the number of pieces whose lengths come next; the rest
  * is what he says.
  */
-int chat_main(int argc, char **argv);
-#define main chat_main
-#include "../../examples/chat.c"
-#undef main
+#include <stdlib.h>
+#include <string.h>
+#include "../../examples/chat/service.h"
 
 #include "fuzz.h"
 #include "support/live.h"
@@ -23,14 +22,10 @@ struct told {
 
 static int join(struct script *s, struct ior_context *cx, ior_id *id)
 {
-    struct ior_stream_options opts = {
-        .struct_size = sizeof(opts),
-        .user_size = sizeof(struct member),
-        .unread_max_bytes = READ_BYTES + LINE_MAX_BYTES,
-        .cap_bytes = CAP_BYTES,
-    };
+    struct ior_listen_options opts;
+    chat_listen_options(&opts);
     int fd = script_stream(s);
-    FUZZ_CHECK(ior_adopt(cx, fd, &opts, id) == 0, "a member joins");
+    FUZZ_CHECK(ior_adopt(cx, fd, &opts.stream, id) == 0, "a member joins");
     script_give_away(s, fd, true);
     return fd;
 }
@@ -53,9 +48,9 @@ static void play(const uint8_t *data, size_t size, struct fuzz_input pieces, str
     struct ior_runtime *rt;
     int fds[MEMBERS];
     ior_id id;
-    config.read_bytes = READ_BYTES;
+    config.read_bytes = CHAT_READ_BYTES;
     live_alloc_start();
-    FUZZ_CHECK(ior_runtime_new(&config, &handler, &chat, &rt) == 0, "a runtime");
+    FUZZ_CHECK(ior_runtime_new(&config, &chat_handler, &chat, &rt) == 0, "a runtime");
     chat.cx = ior_runtime_context(rt);
     for (int i = 0; i < MEMBERS; i++) {
         fds[i] = join(s, chat.cx, &id);

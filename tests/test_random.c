@@ -218,9 +218,10 @@ static void new_conn(void)
     bool half_open = any(3) == 0;
     /* One choice in a statement: compilers differ in the order of arguments. */
     size_t high = any(2) ? 1000 : 0;
+    size_t unread = high && any(2) ? 4096 : 0; /* and so a cap that a few sends reach */
     bool read_when_full = any(4) == 0;
-    const struct ior_stream_options *opts =
-        REC_STREAM(.half_open = half_open, .high_bytes = high, .read_when_full = read_when_full);
+    const struct ior_stream_options *opts = REC_STREAM(.half_open = half_open, .high_bytes = high,
+                                                       .unread_max_bytes = unread, .read_when_full = read_when_full);
     if (any(3) == 0) {
         snprintf(from, sizeof(from), "192.0.2.2:%d", 1000 + w.n);
         fd = script_accept_from(r->script, w.listener, from);

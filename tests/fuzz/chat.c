@@ -77,7 +77,7 @@ static void play(const uint8_t *data, size_t size, struct fuzz_input pieces, str
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_input in = {data, size};
-    size_t n = fuzz_below(&in, 32);
+    size_t n = (size_t)fuzz_below(&in, 32);
     struct fuzz_input pieces = {in.at, n < in.left ? n : in.left};
     struct told whole[MEMBERS], parts[MEMBERS];
     data = in.at + pieces.left;

@@ -15,12 +15,12 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Ends the program where it does not hold. */
-#define FUZZ_CHECK(holds, what)                                                \
-    do {                                                                       \
-        if (!(holds)) {                                                        \
+#define FUZZ_CHECK(holds, what)                                                   \
+    do {                                                                          \
+        if (!(holds)) {                                                           \
             fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, what, #holds); \
-            abort();                                                           \
-        }                                                                      \
+            abort();                                                              \
+        }                                                                         \
     } while (0)
 
 /* What is left of an input that is taken apart from its front. */

@@ -95,7 +95,7 @@ static struct found read_pieces(const uint8_t *data, size_t size, struct fuzz_in
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_input in = {data, size};
-    size_t n = fuzz_below(&in, 16);
+    size_t n = (size_t)fuzz_below(&in, 16);
     struct fuzz_input pieces = {in.at, n < in.left ? n : in.left};
     data = in.at + pieces.left;
     size = in.left - pieces.left;

@@ -93,6 +93,12 @@ static int wait_now(struct subject *s)
     return s->ops->wait(s->engine, s->records, MAX_RECORDS, 0);
 }
 
+/* What a runtime does before it goes back to a foreign loop. */
+static int flush(struct subject *s)
+{
+    return s->ops->features & IOR_ENGINE_DOES_IO ? s->ops->flush(s->engine) : 0;
+}
+
 /* What the next wait tells of an id; 0: nothing. Fails where it is told twice. */
 static unsigned told(struct subject *s, unsigned n)
 {
@@ -489,7 +495,8 @@ static void an_fd_closed_behind_its_back_does_no_harm(void **state)
     assert_int_equal(wait_now(s), 0);
 
     pair(others);
-    assert_int_equal(fcntl(others[0], F_DUPFD_CLOEXEC, fds[0]) < 0, 0);
+    if (others[1] == fds[0])
+        others[1] = fcntl(others[1], F_DUPFD_CLOEXEC, 0); /* engines may have left lower numbers free */
     if (others[0] != fds[0])
         assert_true(dup2(others[0], fds[0]) == fds[0]);
     assert_int_equal(watch(s, fds[0], 2, IOR_WRITE), 0);
@@ -1036,11 +1043,15 @@ static void its_fd_is_readable_when_there_is_something_to_tell(void **state)
         assert_false(fd_readable(fd));
         poke(fds[1]);
         assert_true(fd_readable(fd));
+        /* It may stay readable for what has gone since, until a wait that finds nothing. */
         take(fds[0]);
+        assert_int_equal(wait_now(s), 0);
+        assert_int_equal(flush(s), 0);
         assert_false(fd_readable(fd));
         assert_int_equal(s->ops->wake(s->engine), 0);
         assert_true(fd_readable(fd));
         assert_int_equal(wait_now(s), 0);
+        assert_int_equal(flush(s), 0);
         assert_false(fd_readable(fd));
         assert_int_equal(s->ops->rebuild(s->engine), 0);
         assert_int_equal(s->ops->fd(s->engine), fd);

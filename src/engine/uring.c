@@ -295,20 +295,17 @@ static bool is_over(struct uring *u, int err, unsigned reaped, uint64_t deadline
 static int uring_engine_wait(void *engine, struct ior_record *records, int max, uint64_t deadline_ns)
 {
     struct uring *u = engine;
-    int err = ior__uring_start(u);
 
     if (max <= 0)
         return -EINVAL;
-    if (err < 0)
-        return err;
-    if (u->mode == URING_PLAIN)
-        (void)ior__uring_reap(u);
+    if (!u->deferred)
+        (void)ior__uring_reap(u); /* what was done between the waits */
     begin(u);
     for (;;) {
         uint64_t wait_ns = deadline_ns == IOR_NEVER ? IOR_NEVER : deadline_ns ? ior__wait_ns(u->os, deadline_ns) : 0;
         int armed = ior__uring_arm(u);
         bool waits = wait_ns > 0 && armed == 0 && !u->ready.first && !u->woken && !u->send_fell_short;
-        err = ior__uring_enter(u, waits, wait_ns);
+        int err = ior__uring_enter(u, waits, wait_ns);
         unsigned reaped = ior__uring_reap(u);
         int count = collect(u, records, max);
         bool signalled = take_signals(u);
@@ -333,7 +330,7 @@ static int uring_engine_fd(void *engine)
     struct uring *u = engine;
 
     if (!u->polled) {
-        int err = u->mode == URING_PLAIN ? 0 : ior__uring_move(u, URING_PLAIN);
+        int err = u->deferred ? ior__uring_move(u, false) : 0;
         if (err < 0)
             return err;
         u->polled = true;
@@ -372,12 +369,8 @@ static void uring_engine_stay(void *engine)
 {
     struct uring *u = engine;
 
-    if (u->polled || u->mode == URING_DEFERRED)
-        return;
-    if (u->mode == URING_NEW && ior__uring_enable(&u->ring) == 0)
-        u->mode = URING_DEFERRED;
-    else if (u->mode == URING_PLAIN)
-        (void)ior__uring_move(u, URING_DEFERRED);
+    if (!u->polled && !u->deferred)
+        (void)ior__uring_move(u, true); /* where it cannot, the plain one does as well */
 }
 
 /* ---- input ---- */

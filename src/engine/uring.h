@@ -90,12 +90,6 @@ struct uring_buffers {
 
 /* ---- the engine ---- */
 
-enum uring_mode {
-    URING_NEW = 0,  /* a deferred ring that is still disabled: no thread has it yet */
-    URING_DEFERRED, /* for one thread: work is done when it enters the kernel */
-    URING_PLAIN,    /* for any thread, and can be polled */
-};
-
 /* Connections accepted and not taken, of a listener. */
 #define URING_ACCEPTED_MOST 256
 
@@ -104,10 +98,10 @@ enum uring_mode {
 
 struct uring {
     struct io_uring ring;
-    enum uring_mode mode;
-    bool polled; /* `fd` was asked: the ring is PLAIN, and readable when there is something to tell */
-    bool moving; /* from one ring to another */
-    bool woken;  /* a wake is to be told */
+    bool deferred; /* the ring is: it is for one thread */
+    bool polled;   /* `fd` was asked: the ring is plain, and readable when there is something to tell */
+    bool moving;   /* from one ring to another */
+    bool woken;    /* a wake is to be told */
     bool waker_armed;
     bool send_fell_short;
     uint32_t in_flight;                    /* armed operations, the waker's and stale ones included */
@@ -231,8 +225,7 @@ void ior__uring_buffer_release(struct uring_buffers *buffers, uint32_t buffer);
 /* uring_ring.c */
 int ior__uring_open_ring(struct uring *u);
 void ior__uring_close_ring(struct uring *u);
-int ior__uring_start(struct uring *u);
-int ior__uring_move(struct uring *u, enum uring_mode mode);
+int ior__uring_move(struct uring *u, bool deferred);
 struct io_uring_sqe *ior__uring_sqe(struct uring *u);
 int ior__uring_enter(struct uring *u, unsigned min_complete, uint64_t wait_ns);
 void ior__uring_cancel_all(struct uring *u, bool bounded);

@@ -3,10 +3,7 @@
 #ifndef IOR_SRC_ENGINE_URING_COMPAT_H
 #define IOR_SRC_ENGINE_URING_COMPAT_H
 
-#include <errno.h>
 #include <liburing.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 /* Linux 6.12: a completion that did not use up its buffer, which goes on in it. An enumerator of newer headers. */
 #define IOR__URING_CQE_F_BUF_MORE (1u << 4)
@@ -24,12 +21,7 @@ struct ior__uring_buf_reg {
 };
 _Static_assert(sizeof(struct ior__uring_buf_reg) == sizeof(struct io_uring_buf_reg), "the kernel's layout");
 
-/* io_uring_enable_rings, which the shared library of liburing 2.3 declares and does not export. */
-static inline int ior__uring_enable(const struct io_uring *ring)
-{
-    long r = syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
-
-    return r < 0 ? -errno : 0;
-}
+/* Linux 6.1: the last operation that brought, which tells a kernel that has all that is needed. */
+#define IOR__URING_OP_SENDMSG_ZC 48
 
 #endif

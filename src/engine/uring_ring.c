@@ -5,8 +5,7 @@
  * There are two kinds. A DEFERRED ring (SINGLE_ISSUER, DEFER_TASKRUN; Linux 6.1) does its work only when its one
  * thread enters the kernel, which is the cheapest; but other threads get -EEXIST from it, and a poll(2) that sleeps on
  * its fd is not woken (seen on 6.18). It is for ior_runtime_run. A PLAIN ring is for runtimes that are turned by hand,
- * perhaps inside a foreign loop. The engine opens with a deferred ring that is still disabled, which tells whether the
- * kernel has what is needed; `stay` enables it, and whatever needs a ring before that changes to a plain one.
+ * perhaps inside a foreign loop. The engine opens with a plain ring; `stay` changes to a deferred one, if it can.
  *
  * Changing rings takes with it what is prepared and not submitted; all that was armed becomes dirty, and is armed anew
  * on the new ring by the next wait.
@@ -23,20 +22,32 @@
 
 #define CLOSE_PATIENCE_NS IOR_NS_PER_SEC
 
+/* Whether the kernel is one that receives multishot, writes sends whole, and has deferred rings. */
+static bool has_all(struct io_uring *ring)
+{
+    union {
+        struct io_uring_probe probe;
+        unsigned char room[sizeof(struct io_uring_probe) + 256 * sizeof(struct io_uring_probe_op)];
+    } in;
+
+    memset(&in, 0, sizeof(in));
+    return io_uring_register_probe(ring, &in.probe, 256) == 0 && in.probe.last_op >= IOR__URING_OP_SENDMSG_ZC;
+}
+
 static int open_ring(const struct uring *u, bool deferred, struct io_uring *ring)
 {
     struct io_uring_params params = {
         .flags = IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL,
         .cq_entries = u->options.completions,
     };
-    params.flags |= deferred ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED
+    params.flags |= deferred ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN
                              : IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
     const unsigned needed = IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_EXT_ARG | IORING_FEAT_CQE_SKIP;
 
     int err = io_uring_queue_init_params(u->options.entries, ring, &params);
     if (err < 0)
         return err == -EINVAL ? -EOPNOTSUPP : err;
-    if ((params.features & needed) != needed) {
+    if ((params.features & needed) != needed || !has_all(ring)) {
         io_uring_queue_exit(ring);
         return -EOPNOTSUPP;
     }
@@ -52,7 +63,7 @@ static int open_ring(const struct uring *u, bool deferred, struct io_uring *ring
 
 int ior__uring_open_ring(struct uring *u)
 {
-    int err = open_ring(u, true, &u->ring);
+    int err = open_ring(u, false, &u->ring);
     if (err == 0) {
         err = ior__uring_buffers_open(&u->buffers, &u->ring, u->options.buffers, u->options.buffer_bytes);
         if (err == -EINVAL)
@@ -88,7 +99,7 @@ static unsigned publish(struct io_uring *ring)
 /* Another thread than the ring's one has the loop now. */
 static bool wrong_thread(struct uring *u, int err)
 {
-    return err == -EEXIST && u->mode == URING_DEFERRED && !u->moving && ior__uring_move(u, URING_PLAIN) == 0;
+    return err == -EEXIST && u->deferred && !u->moving && ior__uring_move(u, false) == 0;
 }
 
 /*
@@ -163,35 +174,23 @@ static void move_sends(struct io_uring *from, struct io_uring *to)
 }
 
 /* Puts another ring in the place of this one. Where that fails, the engine stays with what it has. */
-int ior__uring_move(struct uring *u, enum uring_mode mode)
+int ior__uring_move(struct uring *u, bool deferred)
 {
     struct io_uring ring;
-    int err = open_ring(u, mode == URING_DEFERRED, &ring);
+    int err = open_ring(u, deferred, &ring);
     if (err < 0)
         return err;
-    if (mode == URING_DEFERRED)
-        err = ior__uring_enable(&ring);
-    if (err < 0) {
-        io_uring_queue_exit(&ring);
-        return err;
-    }
     u->moving = true;
-    if (u->mode == URING_PLAIN)
+    if (!u->deferred)
         ior__uring_cancel_all(u, false);
     (void)ior__uring_reap(u);
     move_sends(&u->ring, &ring);
     io_uring_queue_exit(&u->ring);
     u->moving = false;
     u->ring = ring;
-    u->mode = mode;
+    u->deferred = deferred;
     forget_armed(u);
     return ior__uring_buffers_move(&u->buffers, &u->ring);
-}
-
-/* What enters the kernel for the first time, without a thread that stays, does so with a plain ring. */
-int ior__uring_start(struct uring *u)
-{
-    return IOR_LIKELY(u->mode != URING_NEW) ? 0 : ior__uring_move(u, URING_PLAIN);
 }
 
 /*

@@ -65,11 +65,9 @@ int ior__uring_send(void *engine, int fd, ior_id id, const struct iovec *iov, in
         ior__uring_drop(u, entry);
         entry->id = id;
     }
-    int err = ior__uring_start(u);
-    if (err == 0 && io_uring_sq_space_left(&u->ring) == 0)
-        err = ior__uring_enter(u, 0, 0); /* before the arena is written: it is free afterwards */
-    if (err < 0)
-        return err;
+    /* Before the arena is written to: it is free again afterwards. */
+    if (io_uring_sq_space_left(&u->ring) == 0 && ior__uring_enter(u, 0, 0) < 0)
+        return -EAGAIN;
     int count = fitting(iov, n, &len);
     if (count == 0) {
         first = (struct iovec){.iov_base = iov[0].iov_base, .iov_len = SEND_MOST};

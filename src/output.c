@@ -309,10 +309,9 @@ void ior__sends_done(struct ior_runtime *rt)
         struct ior_resource *res = out->owner;
         uint64_t tried = out->in_flight;
         ssize_t n = take_sent(res);
-        if (IOR_LIKELY(!out->head) && !(res->bits & IOR__WRITE_UNUSUAL_BITS)) {
-            ior__output_release(res);
+        ior__output_release(res); /* an empty queue is primed before anybody sends again */
+        if (IOR_LIKELY(!res->output) && !(res->bits & IOR__WRITE_UNUSUAL_BITS))
             continue;
-        }
         if (n != -EINTR)
             wrote(res, n < 0 ? (int)n : (uint64_t)n == tried);
         if (!(res->bits & IOR__ENDING))

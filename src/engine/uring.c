@@ -44,7 +44,8 @@ static int options_in(struct ior_uring_options *options, const void *arg)
     options->entries = options->entries ? options->entries : ENTRIES_DEFAULT;
     options->completions = options->completions ? options->completions : COMPLETIONS_DEFAULT;
     options->held_bytes = options->held_bytes ? options->held_bytes : HELD_BYTES_DEFAULT;
-    bool valid = is_power_of_two(options->entries) && options->entries <= ENTRIES_MOST &&
+    bool valid = (options->flags & ~(uint32_t)IOR_URING_WHOLE_BUFFERS) == 0 && options->reserved == 0 &&
+                 is_power_of_two(options->entries) && options->entries <= ENTRIES_MOST &&
                  is_power_of_two(options->completions) && options->completions <= COMPLETIONS_MOST &&
                  options->completions > options->entries && is_power_of_two(options->buffers) &&
                  options->buffers <= BUFFERS_MOST && options->buffer_bytes <= BUFFER_BYTES_MOST &&
@@ -311,6 +312,8 @@ static int uring_engine_wait(void *engine, struct ior_record *records, int max, 
         bool signalled = take_signals(u);
         if (IOR_LIKELY(count > 0) || signalled)
             return count;
+        if (IOR_UNLIKELY(err == -EBUSY && reaped > 0))
+            continue; /* the kernel wanted its completions read before it takes more */
         if (IOR_UNLIKELY(err < 0 && err != -ETIME && err != -EINTR))
             return err;
         if (is_over(u, err, waits ? reaped : 1, deadline_ns))

@@ -216,7 +216,8 @@ static inline uint32_t uring_what(const struct uring_fd *entry)
 }
 
 /* uring_buffers.c */
-int ior__uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring, uint32_t count, uint32_t size);
+int ior__uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring,
+                            const struct ior_uring_options *options);
 int ior__uring_buffers_move(struct uring_buffers *buffers, struct io_uring *ring);
 void ior__uring_buffers_close(struct uring_buffers *buffers);
 unsigned char *ior__uring_buffer_take(struct uring_buffers *buffers, uint32_t buffer, uint32_t len, bool more);

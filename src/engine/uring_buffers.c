@@ -92,11 +92,14 @@ static int open_kind(struct uring_buffers *buffers, struct io_uring *ring, uint3
     return err;
 }
 
-int ior__uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring, uint32_t count, uint32_t size)
+int ior__uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring,
+                            const struct ior_uring_options *options)
 {
-    int err = open_kind(buffers, ring, count, size, true);
+    int err = -EINVAL;
 
-    return err == -EINVAL ? open_kind(buffers, ring, count, size, false) : err;
+    if (!(options->flags & IOR_URING_WHOLE_BUFFERS))
+        err = open_kind(buffers, ring, options->buffers, options->buffer_bytes, true);
+    return err == -EINVAL ? open_kind(buffers, ring, options->buffers, options->buffer_bytes, false) : err;
 }
 
 void ior__uring_buffers_close(struct uring_buffers *buffers)

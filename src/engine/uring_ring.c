@@ -65,7 +65,7 @@ int ior__uring_open_ring(struct uring *u)
 {
     int err = open_ring(u, false, &u->ring);
     if (err == 0) {
-        err = ior__uring_buffers_open(&u->buffers, &u->ring, u->options.buffers, u->options.buffer_bytes);
+        err = ior__uring_buffers_open(&u->buffers, &u->ring, &u->options);
         if (err == -EINVAL)
             err = -EOPNOTSUPP;
         if (err < 0)

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 
 #define SEND_FLAGS (MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL)
+#define TRIES 8
 #define SEND_MOST ((size_t)1 << 30) /* a result must fit an int */
 
 /* A msghdr with its iovecs behind it, which stay until they are submitted. NULL: the kernel takes none. */
@@ -32,7 +33,8 @@ static struct msghdr *arena_put(struct uring *u, const struct iovec *iov, int n)
     struct iovec *copy = (struct iovec *)(void *)(message + 1);
     u->arena_used += (uint32_t)bytes;
     memcpy(copy, iov, iov_bytes);
-    *message = (struct msghdr){.msg_iov = copy, .msg_iovlen = (size_t)n};
+    *message = (struct msghdr){.msg_iov = copy};
+    message->msg_iovlen = (__typeof__(message->msg_iovlen))n; /* its type differs between C libraries */
     return message;
 }
 
@@ -105,6 +107,11 @@ static void take_back(struct uring *u, int fd, uint32_t tag)
     }
 }
 
+static bool submitted(const struct uring *u, const struct uring_fd *entry)
+{
+    return (int32_t)(entry->send_tag - u->sends_submitted) <= 0;
+}
+
 /* Where reading told the cause already, a write after it only says that the connection is gone. */
 static ssize_t first_cause(const struct uring_fd *entry, ssize_t result)
 {
@@ -120,12 +127,13 @@ ssize_t ior__uring_sent(void *engine, int fd, ior_id id)
 
     if (!entry || !(entry->flags & URING_SENDING))
         return -EAGAIN;
-    if ((int32_t)(entry->send_tag - u->sends_submitted) > 0) {
+    for (int tries = 0; !submitted(u, entry); tries++) {
         int err = ior__uring_enter(u, 0, 0);
-        (void)ior__uring_reap(u);
-        if (err < 0 && (int32_t)(entry->send_tag - u->sends_submitted) > 0) {
+        unsigned reaped = ior__uring_reap(u);
+        if (err < 0 && !submitted(u, entry) && (reaped == 0 || tries == TRIES)) {
             take_back(u, fd, entry->send_tag);
             entry->send_result = -EAGAIN;
+            break;
         }
     }
     uring_clear(entry, URING_SENDING);

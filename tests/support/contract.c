@@ -10,6 +10,7 @@
 #include "contract.h"
 
 #include "check.h"
+#include "contract_io.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -1184,5 +1185,6 @@ int contract_run(const char *name, const struct ior_engine_ops *ops, void *arg)
         CONTRACT_TEST(out_of_memory_changes_nothing),
     };
 
-    return cmocka_run_group_tests_name(name, tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name(name, tests, NULL, NULL);
+    return ops->features & IOR_ENGINE_DOES_IO ? failed + contract_io_run(name, ops, arg) : failed;
 }

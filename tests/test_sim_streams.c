@@ -179,7 +179,7 @@ static void the_end_comes_behind_all_that_was_said(void **state)
     (void)state;
     box_init(&box, NULL);
     for (int hangs_up = 0; hangs_up < 2; hangs_up++) {
-        struct ior_sim_peer *peer = box_dial(&box);
+        struct ior_sim_peer *peer = ior_sim_dial(box.sim, box.client, BOX_ADDR);
         box.bytes = 0;
         ior_sim_say(peer, bytes, len);
         assert_true(info_of(peer).unsaid > 0);

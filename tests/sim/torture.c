@@ -25,7 +25,7 @@
 #include "torture.h"
 #include "torture_alloc.h"
 
-enum { MOST_POINTS = 2000, MOST_FAILURES = 20, LIMIT_S = 300 };
+enum { MOST_POINTS = 2000, MOST_FAILURES = 400, LIMIT_S = 300 };
 
 static const struct scenario *const lists[] = {torture_accept,   torture_connect, torture_output,   torture_files,
                                                torture_input,    torture_ends,    torture_handover, torture_time,

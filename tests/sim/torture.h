@@ -52,6 +52,7 @@ struct service {
     struct res res[MAX_RES];
     size_t n;
     struct res *last_end;
+    struct res nobody;
     struct timer timers[MAX_TIMERS];
     size_t timers_n;
     unsigned starts, stops, errors;
@@ -74,6 +75,7 @@ struct peer {
     struct ior_sim_peer *end;
     uint64_t said, heard;
     bool manual; /* it reads only when told to */
+    bool pipe;
     bool eof;
     int error;
 };
@@ -168,7 +170,7 @@ void t_reset(struct peer *peer);
 /* A service on a runtime of its own; NULL: it was refused. */
 struct service *t_service(struct run *run, const struct ior_config *like);
 struct service *t_attach(struct service *first);
-struct res *t_res(struct service *s, ior_id id); /* NULL: unknown */
+struct res *t_res(struct service *s, ior_id id); /* of an unknown id: a blank one */
 struct res *t_res_new(struct service *s, ior_id id);
 void t_free(struct service *s); /* the runtime, now */
 void service_check_end(struct service *s);

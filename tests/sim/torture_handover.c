@@ -13,7 +13,7 @@ static void hook_take(struct service *s, struct res *r, const struct ior_event *
         return;
     struct ior_resource *res = ior_take(s->cx, ev);
     t_want(s->run, res != NULL);
-    if (ior_take(s->cx, ev) != NULL && res != NULL)
+    if (res != NULL && ior_take(s->cx, ev) != NULL)
         complain(s->run, "a connection was taken twice");
     (void)t_register(other, res, NULL);
 }
@@ -53,7 +53,7 @@ static void to_and_fro(struct run *run)
     struct service *at = a;
     for (int move = 0; move < 8 && id != 0; move++) {
         t_say(peer, 33);
-        t_pass(run, MS);
+        t_until(run, t_in(at, id) == peer->said / 10 * 10);
         if (!t_alive(at, id))
             break;
         (void)t_ok(run, t_send(at, id, 30000));
@@ -97,6 +97,7 @@ static void listener_moves(struct run *run)
         t_say(peers[i], 100);
     }
     t_pass(run, MS);
+    a->keep = false; /* only the listener */
     (void)t_register(b, t_handed(a, id), t_res(a, id));
     for (int i = 0; i < 6; i++)
         t_until(run, peers[i]->heard == 100);

@@ -61,6 +61,10 @@ static void unread_and_pause(struct run *run)
         (void)t_resume(s, id);
         t_pass(run, MS);
     }
+    for (int i = 0; i < 100 && t_in(s, id) < 800 && t_alive(s, id); i++) {
+        (void)t_resume(s, id);
+        t_pass(run, MS);
+    }
     t_until(run, t_in(s, id) == 800);
 }
 

@@ -85,8 +85,8 @@ static int gadget_io(struct ior_resource *res, unsigned io, struct ior_emit *emi
         return IOR_IO_DONE;
     g->told_open = true;
     ssize_t n = g->os->recv(g->os->arg, res->fd, bytes, sizeof(bytes));
-    if (n == -EAGAIN || n == -EINTR)
-        return IOR_IO_DONE;
+    if (n == -EAGAIN || n == -EINTR || n == -ENOMEM)
+        return IOR_IO_DONE; /* it is told again */
     if (n < 0)
         return (int)n;
     g->at_end = n == 0;
@@ -141,6 +141,7 @@ static void own_kind(struct run *run)
         *peers[i] = (struct peer){.run = run};
         int fd = ior_sim_fd(run->sim, run->here, IOR_FD_UNIX, &peers[i]->end);
         t_listen_to(peers[i]);
+        (void)g->os->set_nonblock(g->os->arg, fd, true);
         ior_resource_init(&g->base, &gadget_ops, fd, NULL);
         ids[i] = t_register(s, &g->base, NULL);
     }

@@ -82,7 +82,7 @@ ior_id t_adopt(struct service *s, int kind, const struct ior_stream_options *opt
     ior_id id = 0;
     if (run->peers_n == MAX_PEERS)
         abort();
-    *peer = (struct peer){.run = run};
+    *peer = (struct peer){.run = run, .pipe = (kind & IOR_FD_KIND_MASK) == IOR_FD_PIPE};
     int fd = ior_sim_fd(run->sim, s->host, kind, &peer->end);
     *ret_peer = NULL;
     if (fd < 0)
@@ -250,7 +250,7 @@ int t_send_file(struct service *s, ior_id id, int fd, size_t len)
 /* An id that exists, for requests that note something. */
 static struct res *noted(struct service *s, ior_id id)
 {
-    return id != 0 && !s->gone ? t_res(s, id) : NULL;
+    return id != 0 && !s->gone && t_res(s, id)->id == id ? t_res(s, id) : NULL;
 }
 
 int t_pause(struct service *s, ior_id id)

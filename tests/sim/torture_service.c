@@ -26,7 +26,7 @@ static void leave(struct service *s)
     s->depth--;
 }
 
-struct res *t_res(struct service *s, ior_id id)
+static struct res *find(struct service *s, ior_id id)
 {
     for (size_t i = s->n; i-- > 0;)
         if (s->res[i].id == id)
@@ -34,11 +34,20 @@ struct res *t_res(struct service *s, ior_id id)
     return NULL;
 }
 
+struct res *t_res(struct service *s, ior_id id)
+{
+    struct res *r = find(s, id);
+    if (r != NULL)
+        return r;
+    s->nobody = (struct res){.id = 0};
+    return &s->nobody;
+}
+
 struct res *t_res_new(struct service *s, ior_id id)
 {
     if (id == 0 || (id & 15) != 0)
         complain(s->run, "%llx cannot be an id", (unsigned long long)id);
-    if (t_res(s, id) != NULL)
+    if (find(s, id) != NULL)
         complain(s->run, "an id was given out twice");
     if (s->n == MAX_RES)
         abort(); /* the scenario is too large */
@@ -116,7 +125,7 @@ static void on_registered(void *self, struct ior_context *cx, ior_id id, void *u
 {
     struct service *s = self;
     enter(s, cx);
-    struct res *r = t_res(s, id);
+    struct res *r = find(s, id);
     (void)user;
     if (r == NULL)
         complain(s->run, "a resource was registered that nobody knows");
@@ -195,7 +204,7 @@ static void on_event(void *self, struct ior_context *cx, const struct ior_event 
 {
     struct service *s = self;
     enter(s, cx);
-    struct res *r = t_res(s, ev->id);
+    struct res *r = find(s, ev->id);
     if (r == NULL) {
         complain(s->run, "%s of a resource that nobody knows", ior_event_name(ev->type));
         leave(s);
@@ -227,7 +236,7 @@ static void on_error(void *self, struct ior_context *cx, ior_id id, int err)
 {
     struct service *s = self;
     enter(s, cx);
-    struct res *r = id != 0 ? t_res(s, id) : NULL;
+    struct res *r = id != 0 ? find(s, id) : NULL;
     s->errors++;
     if (err <= 0)
         complain(s->run, "an error without a number");
@@ -355,19 +364,19 @@ void service_check_end(struct service *s)
 
 bool t_alive(struct service *s, ior_id id)
 {
-    const struct res *r = id != 0 ? t_res(s, id) : NULL;
+    const struct res *r = id != 0 ? find(s, id) : NULL;
     return r != NULL && !r->ended && !r->asked && !s->gone;
 }
 
 bool t_ended(struct service *s, ior_id id, enum ior_why why, int error)
 {
-    const struct res *r = id != 0 ? t_res(s, id) : NULL;
+    const struct res *r = id != 0 ? find(s, id) : NULL;
     return r != NULL && r->ended && r->why == why && r->error == error;
 }
 
 uint64_t t_in(struct service *s, ior_id id)
 {
-    const struct res *r = id != 0 ? t_res(s, id) : NULL;
+    const struct res *r = id != 0 ? find(s, id) : NULL;
     return r != NULL ? r->in : 0;
 }
 
@@ -378,7 +387,7 @@ ior_id t_nth(struct service *s, size_t n)
 
 struct ior_resource *t_handed(struct service *s, ior_id id)
 {
-    struct res *r = id != 0 ? t_res(s, id) : NULL;
+    struct res *r = id != 0 ? find(s, id) : NULL;
     struct ior_resource *res = r != NULL ? r->handed : NULL;
     if (r != NULL)
         r->handed = NULL;

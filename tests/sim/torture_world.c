@@ -298,8 +298,11 @@ size_t t_hear(struct peer *peer, size_t most)
 
 void t_finish(struct peer *peer)
 {
-    if (peer != NULL)
-        ior_sim_finish(peer->end);
+    if (peer == NULL)
+        return;
+    ior_sim_finish(peer->end);
+    if (peer->pipe)
+        ior_sim_hang_up(peer->end); /* a writer of a pipe finishes by closing it */
 }
 
 void t_hang_up(struct peer *peer)

@@ -170,11 +170,10 @@ void program_print(const struct program *p)
 {
     static const char *const datas[] = {"sink", "echo", "tens"};
     static const char *const eofs[] = {"waits", "finishes", "answers and finishes", "closes"};
-    static const char *const whats[] = {"is born",      "send",         "sendv",       "send_buf",     "send_file",
-                                        "pause",        "resume",       "close",       "abort",        "unregister",
-                                        "finish",       "deadline",     "timer",       "command",      "peer says",
-                                        "peer finishes", "peer hangs up", "peer resets", "peer stops reading",
-                                        "peer reads"};
+    static const char *const whats[] = {
+        "is born",   "send",          "sendv",         "send_buf",    "send_file",          "pause",     "resume",
+        "close",     "abort",         "unregister",    "finish",      "deadline",           "timer",     "command",
+        "peer says", "peer finishes", "peer hangs up", "peer resets", "peer stops reading", "peer reads"};
     printf("program %llu\n", (unsigned long long)p->seed);
     for (int c = 0; c < p->conns_n; c++)
         printf("  %d: %s, %s%s%s, at EOF %s\n", c, how_name(p->conns[c].how), datas[p->conns[c].on_data],

@@ -315,8 +315,8 @@ static void hear(struct conn *c)
 /* What the peer has not heard yet, and will. */
 static const char *owed_to_peer(const struct conn *c, uint64_t queued)
 {
-    bool hears = c->has_peer && c->reads && !c->hung_up && !c->peer_eof && c->peer_error == 0 &&
-                 c->plan->how != ADOPT_PIPE_IN;
+    bool hears =
+        c->has_peer && c->reads && !c->hung_up && !c->peer_eof && c->peer_error == 0 && c->plan->how != ADOPT_PIPE_IN;
     if (!hears)
         return NULL;
     if (c->ended)
@@ -584,8 +584,8 @@ void world_play(struct world *w, const struct program *program)
 {
     w->program = program;
     for (int i = 0; i < MAX_CONNS; i++)
-        w->conns[i] = (struct conn){
-            .world = w, .number = i, .fd = -1, .plan = &program->conns[i < program->conns_n ? i : 0]};
+        w->conns[i] =
+            (struct conn){.world = w, .number = i, .fd = -1, .plan = &program->conns[i < program->conns_n ? i : 0]};
     w->backend->open(w);
     if (w->rt == NULL) {
         complain(w, "no runtime could be made");
@@ -615,7 +615,9 @@ void world_play(struct world *w, const struct program *program)
         struct conn *c = &w->conns[i];
         hear(c);
         note(w, c, "peer: heard %llu, %s", (unsigned long long)c->heard,
-             c->peer_eof ? "EOF" : c->peer_error != 0 ? ior_errname(c->peer_error) : "-");
+             c->peer_eof          ? "EOF"
+             : c->peer_error != 0 ? ior_errname(c->peer_error)
+                                  : "-");
     }
     w->backend->close(w);
     if (w->stuck != NULL)

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Plays each scenario once without a fault, which tells what calls and allocations there are and how each can fail, and
- * then once for each of these points, at most 2,000 of a scenario in each shape of engine, evenly spaced. A point
+ * then once for each of these points, at most 2,000 of a scenario in each kind of world, evenly spaced. A point
  * that fails prints the command that plays it alone. Crashes and endless loops print it too.
  *
  * Usage: torture [OPTIONS] [SCENARIO...]
  *   --list              names the scenarios
  *   --shape ready|done  one shape of engine (default: all there are)
+ *   --way plain|narrow|tight  one kind of world (default: all): narrow links hold little and jitter, tight budgets
+ *                       let a turn do next to nothing
  *   --call I --errno E  plays one point: call I fails with E (a name as EINTR, SHORT, or a number)
  *   --alloc I [--all]   plays one point: allocation I fails (and all after it)
  *   --trace             prints what happens in the world (with one point, or without a fault where none is given)
@@ -31,13 +33,14 @@ static const struct scenario *const lists[] = {torture_accept,   torture_connect
                                                torture_input,    torture_ends,    torture_handover, torture_time,
                                                torture_commands, torture_kinds};
 static const char *const shapes[] = {"ready", "done"};
+static const char *const ways[] = {"plain", "narrow", "tight"};
 
 static struct {
     uint64_t seed, every, offset, at_least;
     bool trace;
-    bool shape[2];
+    bool shape[2], way[WAYS];
     struct fault one; /* kind FAULT_NONE: all */
-} options = {.seed = 1, .every = 1, .shape = {true, true}};
+} options = {.seed = 1, .every = 1, .shape = {true, true}, .way = {true, true, true}};
 
 /* What the first run of a scenario found. */
 static struct {
@@ -60,7 +63,7 @@ enum ior_sim_call torture_call_of(uint64_t index)
 
 static char now[256];
 
-static void describe(const struct scenario *scenario, unsigned shape, const struct fault *fault)
+static void describe(const struct scenario *scenario, unsigned shape, unsigned way, const struct fault *fault)
 {
     char point[96] = "--trace", error[24], seed[40] = "";
     (void)snprintf(error, sizeof(error), "%s", fault->error == IOR_SIM_SHORT ? "SHORT" : ior_errname(fault->error));
@@ -73,7 +76,8 @@ static void describe(const struct scenario *scenario, unsigned shape, const stru
                        fault->kind == FAULT_ALLOC_ALL ? " --all" : "");
     if (options.seed != 1)
         (void)snprintf(seed, sizeof(seed), " --seed %llu", (unsigned long long)options.seed);
-    (void)snprintf(now, sizeof(now), "./dev torture %s --shape %s %s%s", scenario->name, shapes[shape], point, seed);
+    (void)snprintf(now, sizeof(now), "./dev torture %s --shape %s --way %s %s%s", scenario->name, shapes[shape],
+                   ways[way], point, seed);
 }
 
 static void say(const char *text)
@@ -150,16 +154,17 @@ static void find_points(struct run *run)
 
 /* ---- runs ---- */
 
-static bool play(const struct scenario *scenario, unsigned shape, const struct fault *fault, bool counting)
+static bool play(const struct scenario *scenario, unsigned shape, unsigned way, const struct fault *fault,
+                 bool counting)
 {
     static struct run run;
-    describe(scenario, shape, fault);
+    describe(scenario, shape, way, fault);
     (void)alarm(LIMIT_S);
-    run_begin(&run, (enum ior_sim_shape)shape, options.seed, fault, counting);
+    run_begin(&run, (enum ior_sim_shape)shape, (enum way)way, options.seed, fault, counting);
     scenario->play(&run);
     run_over(&run);
-    bool happened = fault->kind == FAULT_NONE || (fault->kind == FAULT_CALL && ior_sim_faults(run.sim) > 0) ||
-                    alloc_refused() > 0;
+    bool happened =
+        fault->kind == FAULT_NONE || (fault->kind == FAULT_CALL && ior_sim_faults(run.sim) > 0) || alloc_refused() > 0;
     if (counting)
         find_points(&run);
     run_end(&run);
@@ -173,34 +178,34 @@ static bool play(const struct scenario *scenario, unsigned shape, const struct f
     return false;
 }
 
-static void play_points(const struct scenario *scenario, unsigned shape)
+static void play_points(const struct scenario *scenario, unsigned shape, unsigned way)
 {
     uint64_t most = found.points_n < MOST_POINTS ? found.points_n : MOST_POINTS, mine = 0;
     for (uint64_t i = 0; i < most && failed < MOST_FAILURES; i++) {
         if ((i + options.offset) % options.every != 0)
             continue;
-        (void)play(scenario, shape, &found.points[i * found.points_n / most], false);
+        (void)play(scenario, shape, way, &found.points[i * found.points_n / most], false);
         mine++;
     }
     played += mine;
-    printf("%-16s %-5s  %6llu calls  %5llu allocations  %6llu of %llu points\n", scenario->name, shapes[shape],
-           (unsigned long long)found.calls_n, (unsigned long long)found.allocs, (unsigned long long)mine,
+    printf("%-16s %-5s  %-6s  %6llu calls  %5llu allocations  %6llu of %llu points\n", scenario->name, shapes[shape],
+           ways[way], (unsigned long long)found.calls_n, (unsigned long long)found.allocs, (unsigned long long)mine,
            (unsigned long long)found.points_n);
     (void)fflush(stdout);
 }
 
-static void torture(const struct scenario *scenario, unsigned shape)
+static void torture(const struct scenario *scenario, unsigned shape, unsigned way)
 {
     const struct fault none = {.kind = FAULT_NONE};
     torture_prints_trace = options.trace && options.one.kind == FAULT_NONE;
-    bool good = play(scenario, shape, &none, true);
+    bool good = play(scenario, shape, way, &none, true);
     torture_prints_trace = options.trace;
     if (options.one.kind != FAULT_NONE) {
         played++;
-        if (play(scenario, shape, &options.one, false))
+        if (play(scenario, shape, way, &options.one, false))
             printf("%s: no promise is broken\n", now);
     } else if (good && !options.trace) {
-        play_points(scenario, shape);
+        play_points(scenario, shape, way);
     }
 }
 
@@ -208,9 +213,10 @@ static void torture(const struct scenario *scenario, unsigned shape)
 
 static void usage(void)
 {
-    fputs("usage: torture [--list] [--shape ready|done] [--call I --errno E | --alloc I [--all]] [--trace]\n"
-          "               [--every K] [--offset O] [--seed S] [--at-least N] [SCENARIO...]\n",
-          stderr);
+    fputs(
+        "usage: torture [--list] [--shape ready|done] [--way plain|narrow|tight] [--call I --errno E | --alloc I [--all]] [--trace]\n"
+        "               [--every K] [--offset O] [--seed S] [--at-least N] [SCENARIO...]\n",
+        stderr);
     exit(2);
 }
 
@@ -244,11 +250,15 @@ static void list(void)
     exit(0);
 }
 
-static void set_shape(const char *name)
+/* Of all names only this one. */
+static void choose(bool *chosen, const char *const *names, unsigned n, const char *name)
 {
-    for (unsigned i = 0; i < 2; i++)
-        options.shape[i] = strcmp(name, shapes[i]) == 0;
-    if (!options.shape[0] && !options.shape[1])
+    bool known = false;
+    for (unsigned i = 0; i < n; i++) {
+        chosen[i] = strcmp(name, names[i]) == 0;
+        known = known || chosen[i];
+    }
+    if (!known)
         usage();
 }
 
@@ -269,7 +279,9 @@ static int read_option(int argc, char **argv, int i)
     if (value == NULL)
         usage();
     if (strcmp(argv[i], "--shape") == 0) {
-        set_shape(value);
+        choose(options.shape, shapes, 2, value);
+    } else if (strcmp(argv[i], "--way") == 0) {
+        choose(options.way, ways, WAYS, value);
     } else if (strcmp(argv[i], "--call") == 0) {
         options.one.kind = FAULT_CALL;
         options.one.index = number(value, false);
@@ -325,9 +337,9 @@ int main(int argc, char **argv)
             for (int i = 0; i < names_n; i++)
                 wanted = wanted || strcmp(names[i], s->name) == 0;
             chosen += wanted;
-            for (unsigned shape = 0; wanted && shape < 2; shape++)
-                if (has_shape(shape))
-                    torture(s, shape);
+            for (unsigned i = 0; wanted && i < 2 * WAYS; i++)
+                if (options.way[i % WAYS] && has_shape(i / WAYS))
+                    torture(s, i / WAYS, i % WAYS);
         }
     }
     free(names);
@@ -335,8 +347,8 @@ int main(int argc, char **argv)
     free(found.points);
     if (chosen == 0)
         usage();
-    printf("%llu scenarios, %llu fault points, %llu failures\n", (unsigned long long)chosen,
-           (unsigned long long)played, (unsigned long long)failed);
+    printf("%llu scenarios, %llu fault points, %llu failures\n", (unsigned long long)chosen, (unsigned long long)played,
+           (unsigned long long)failed);
     if (played < options.at_least)
         printf("FAILED: fewer points than %llu\n", (unsigned long long)options.at_least);
     return failed > 0 || played < options.at_least;

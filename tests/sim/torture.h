@@ -95,8 +95,12 @@ struct fault {
     int error; /* of a call: errno, IOR_SIM_SHORT */
 };
 
+/* The conditions of a run: those of a plain world; links that hold little and jitter; budgets of next to nothing. */
+enum way { WAY_PLAIN, WAY_NARROW, WAY_TIGHT, WAYS };
+
 struct run {
     struct ior_sim *sim;
+    enum way way;
     int here, there; /* hosts: of services, of peers */
     bool strict;     /* nobody may notice the fault */
     bool counting;
@@ -124,7 +128,8 @@ extern const struct scenario torture_accept[], torture_connect[], torture_output
 
 /* ---- the world: torture_world.c ---- */
 
-void run_begin(struct run *run, enum ior_sim_shape shape, uint64_t seed, const struct fault *fault, bool counting);
+void run_begin(struct run *run, enum ior_sim_shape shape, enum way way, uint64_t seed, const struct fault *fault,
+               bool counting);
 /* Stops what still runs, frees everything, checks what must be true in the end. The world is left for questions. */
 void run_over(struct run *run);
 /* Ends the world. What is left of the library's memory is a complaint. */
@@ -141,14 +146,13 @@ bool t_ok_at(struct run *run, int64_t answer, const char *text, const char *file
 /* Lets virtual time pass. */
 void t_pass(struct run *run, uint64_t ns);
 /* The same until `condition` holds, for at most a virtual minute (a second, where it need not); it is wanted then. */
-#define t_until(run, condition)                                                                        \
-    do {                                                                                               \
-        for (int t_tries = (run)->strict ? 6000 : 100; t_tries > 0 && !(condition); t_tries--)         \
-            t_pass((run), 10 * MS);                                                                    \
-        t_want(run, condition);                                                                        \
+#define t_until(run, condition)                                                                \
+    do {                                                                                       \
+        for (int t_tries = (run)->strict ? 6000 : 100; t_tries > 0 && !(condition); t_tries--) \
+            t_pass((run), 10 * MS);                                                            \
+        t_want(run, condition);                                                                \
     } while (0)
 
-unsigned char pattern_at(uint64_t offset);
 void pattern(void *bytes, uint64_t offset, size_t len);
 bool is_pattern(const void *bytes, uint64_t offset, size_t len);
 

@@ -211,7 +211,9 @@ static void addresses(struct run *run)
 }
 
 const struct scenario torture_accept[] = {
-    {"echo_tcp", echo_tcp},     {"echo_tcp6", echo_tcp6},   {"echo_unix", echo_unix}, {"stale_path", stale_path},
-    {"burst", burst},           {"out_of_fds", out_of_fds}, {"refuse", refuse},       {"pause_listener", pause_listener},
-    {"addresses", addresses},   {NULL, NULL},
+    {"echo_tcp", echo_tcp},   {"echo_tcp6", echo_tcp6},
+    {"echo_unix", echo_unix}, {"stale_path", stale_path},
+    {"burst", burst},         {"out_of_fds", out_of_fds},
+    {"refuse", refuse},       {"pause_listener", pause_listener},
+    {"addresses", addresses}, {NULL, NULL},
 };

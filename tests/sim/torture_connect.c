@@ -76,8 +76,7 @@ static void connect_refused(struct run *run)
         uint32_t fds = ior_sim_open_fds(run->sim, run->here);
         int answer = ior_connect(s->cx, &addr, NULL, &unix_id);
         t_want(run, answer == (i % 2 == 0 ? -ECONNREFUSED : -ENOENT));
-        if (answer >= 0 || unix_id != 0 || ior_count(s->cx) != count ||
-            ior_sim_open_fds(run->sim, run->here) != fds)
+        if (answer >= 0 || unix_id != 0 || ior_count(s->cx) != count || ior_sim_open_fds(run->sim, run->here) != fds)
             complain(run, "a connect that was refused at once left something");
     }
 }
@@ -153,8 +152,11 @@ static void connect_then_reset(struct run *run)
 }
 
 const struct scenario torture_connect[] = {
-    {"connect_tcp", connect_tcp},         {"connect_unix", connect_unix},
-    {"connect_refused", connect_refused}, {"connect_timeout", connect_timeout},
-    {"connect_leave", connect_and_leave}, {"connect_reset", connect_then_reset},
+    {"connect_tcp", connect_tcp},
+    {"connect_unix", connect_unix},
+    {"connect_refused", connect_refused},
+    {"connect_timeout", connect_timeout},
+    {"connect_leave", connect_and_leave},
+    {"connect_reset", connect_then_reset},
     {NULL, NULL},
 };

@@ -43,7 +43,7 @@ static void file_ranges(struct run *run)
 static void large_file(struct run *run)
 {
     struct service *s = t_service(run, NULL);
-    int file = t_file(run, 3000000);
+    int file = t_file(run, 1100000);
     struct peer *peers[2];
     ior_id ids[2];
     if (s == NULL)
@@ -54,12 +54,12 @@ static void large_file(struct run *run)
     t_pass(run, MS);
     for (int i = 0; i < 2; i++)
         if (t_alive(s, ids[i]))
-            (void)t_ok(run, t_send_file(s, ids[i], file, 3000000));
+            (void)t_ok(run, t_send_file(s, ids[i], file, i == 0 ? 1100000 : 300000));
     for (int i = 0; i < 20; i++) {
         t_pass(run, MS);
         (void)t_hear(peers[1], 20000);
     }
-    t_until(run, peers[0]->heard == 3000000);
+    t_until(run, peers[0]->heard == 1100000);
     if (t_alive(s, ids[1]))
         (void)t_ok(run, t_unregister(s, ids[1]));
     t_pass(run, MS);

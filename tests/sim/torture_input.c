@@ -220,7 +220,11 @@ static void hang_ups(struct run *run)
 }
 
 const struct scenario torture_input[] = {
-    {"unread", unread},   {"unread_pause", unread_and_pause}, {"pause_over_end", pause_over_end},
-    {"half_closes", half_closes}, {"flood", flood},           {"hang_ups", hang_ups},
+    {"unread", unread},
+    {"unread_pause", unread_and_pause},
+    {"pause_over_end", pause_over_end},
+    {"half_closes", half_closes},
+    {"flood", flood},
+    {"hang_ups", hang_ups},
     {NULL, NULL},
 };

@@ -234,5 +234,8 @@ static void stolen_fds(struct run *run)
     }
 }
 
-const struct scenario torture_kinds[] = {
-    {"watches", watches}, {"own_kind", own_kind}, {"two_services", two_services}, {"stolen_fds", stolen_fds}, {NULL, NULL}};
+const struct scenario torture_kinds[] = {{"watches", watches},
+                                         {"own_kind", own_kind},
+                                         {"two_services", two_services},
+                                         {"stolen_fds", stolen_fds},
+                                         {NULL, NULL}};

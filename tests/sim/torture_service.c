@@ -162,7 +162,8 @@ static void note_end(struct service *s, struct res *r, const struct ior_event *e
                  (unsigned long long)r->written, (unsigned long long)r->unsent, (unsigned long long)r->accepted);
     if ((r->why == IOR_TIMEOUT) != (r->deadline >= 0) || (r->why == IOR_TIMEOUT && r->error != ETIMEDOUT) ||
         (r->why == IOR_ERROR && r->error <= 0) || (r->why == IOR_EOF && r->error != 0))
-        complain(s->run, "an end with the cause %s, error %d, deadline %d", ior_why_name(r->why), r->error, r->deadline);
+        complain(s->run, "an end with the cause %s, error %d, deadline %d", ior_why_name(r->why), r->error,
+                 r->deadline);
 }
 
 static void note_plain(struct service *s, struct res *r, const struct ior_event *ev)
@@ -210,8 +211,8 @@ static void on_event(void *self, struct ior_context *cx, const struct ior_event 
         leave(s);
         return;
     }
-    bool input = ev->type == IOR_EV_DATA || ev->type == IOR_EV_EOF || ev->type == IOR_EV_ACCEPTED ||
-                 ev->type == IOR_EV_READY;
+    bool input =
+        ev->type == IOR_EV_DATA || ev->type == IOR_EV_EOF || ev->type == IOR_EV_ACCEPTED || ev->type == IOR_EV_READY;
     if (r->ended)
         complain(s->run, "%s after END", ior_event_name(ev->type));
     if (!r->registered && ev->type != IOR_EV_END)
@@ -309,7 +310,16 @@ static struct service *service_new(struct run *run)
 
 struct service *t_service(struct run *run, const struct ior_config *like)
 {
+    const struct ior_config tight = {.struct_size = sizeof(tight),
+                                     .read_bytes = 512,
+                                     .records = 2,
+                                     .accepts = 1,
+                                     .reads = 1,
+                                     .commands = 1,
+                                     .timers = 1};
     struct service *s = service_new(run);
+    if (like == NULL && run->way == WAY_TIGHT)
+        like = &tight;
     uint32_t fds = ior_sim_open_fds(run->sim, s->host);
     if (t_ok(run, ior_sim_runtime_new(run->sim, s->host, like, &witness, s, &s->rt))) {
         s->cx = ior_runtime_context(s->rt);
@@ -417,8 +427,10 @@ void t_echo(struct service *s, struct res *r, const struct ior_event *ev)
 {
     if (ev->type == IOR_EV_ACCEPTED)
         take(s, ev);
-    else if (ev->type == IOR_EV_DATA)
-        (void)t_ok(s->run, t_send(s, r->id, ev->data.len));
+    else if (ev->type == IOR_EV_DATA) {
+        int answer = t_send(s, r->id, ev->data.len);
+        t_want(s->run, answer >= 0 || answer == -EPIPE); /* a peer that is gone has said things before */
+    }
 }
 
 void t_tens(struct service *s, struct res *r, const struct ior_event *ev)

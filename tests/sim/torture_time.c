@@ -92,5 +92,4 @@ static void idle(struct run *run)
         t_want(run, t_ended(s, ids[i], IOR_TIMEOUT, ETIMEDOUT));
 }
 
-const struct scenario torture_time[] = {
-    {"timers", timers}, {"deadlines", deadlines}, {"idle", idle}, {NULL, NULL}};
+const struct scenario torture_time[] = {{"timers", timers}, {"deadlines", deadlines}, {"idle", idle}, {NULL, NULL}};

@@ -43,24 +43,36 @@ bool t_ok_at(struct run *run, int64_t answer, const char *text, const char *file
 
 /* ---- bytes ---- */
 
-unsigned char pattern_at(uint64_t offset)
+/* The pattern repeats after a prime number of bytes; it lies here twice, so that a piece of that length is in one part. */
+enum { PERIOD = 4093 };
+static unsigned char table[2 * PERIOD];
+
+static void make_table(void)
 {
-    return (unsigned char)((offset * 31 + (offset >> 8) * 7 + (offset >> 16)) & 0xff);
+    uint32_t state = 1;
+    for (size_t i = 0; i < PERIOD; i++) {
+        state = state * UINT32_C(1664525) + UINT32_C(1013904223);
+        table[i] = table[i + PERIOD] = (unsigned char)(state >> 24);
+    }
 }
 
 void pattern(void *bytes, uint64_t offset, size_t len)
 {
     unsigned char *at = bytes;
-    for (size_t i = 0; i < len; i++)
-        at[i] = pattern_at(offset + i);
+    for (size_t part; len > 0; at += part, offset += part, len -= part) {
+        part = len < PERIOD ? len : PERIOD;
+        memcpy(at, table + offset % PERIOD, part);
+    }
 }
 
 bool is_pattern(const void *bytes, uint64_t offset, size_t len)
 {
     const unsigned char *at = bytes;
-    for (size_t i = 0; i < len; i++)
-        if (at[i] != pattern_at(offset + i))
+    for (size_t part; len > 0; at += part, offset += part, len -= part) {
+        part = len < PERIOD ? len : PERIOD;
+        if (memcmp(at, table + offset % PERIOD, part) != 0)
             return false;
+    }
     return true;
 }
 
@@ -99,7 +111,8 @@ static void on_trace(void *arg, const char *line)
     puts(line);
 }
 
-void run_begin(struct run *run, enum ior_sim_shape shape, uint64_t seed, const struct fault *fault, bool counting)
+void run_begin(struct run *run, enum ior_sim_shape shape, enum way way, uint64_t seed, const struct fault *fault,
+               bool counting)
 {
     struct ior_sim_config config = {.struct_size = sizeof(config),
                                     .shape = shape,
@@ -107,13 +120,17 @@ void run_begin(struct run *run, enum ior_sim_shape shape, uint64_t seed, const s
                                     .keep_calls = counting,
                                     .violation = on_violation,
                                     .violation_arg = run};
+    if (way == WAY_NARROW)
+        config.link = (struct ior_sim_link){.jitter_ns = 30000, .buffer_bytes = 6000};
     if (torture_prints_trace)
         config.trace = on_trace;
     memset(run, 0, sizeof(*run));
+    make_table();
     alloc_begin(fault->kind == FAULT_ALLOC || fault->kind == FAULT_ALLOC_ALL ? fault->index : UINT64_MAX,
                 fault->kind == FAULT_ALLOC_ALL);
     if (ior_sim_new(&config, &run->sim) < 0)
         abort(); /* the caller asked whether there is such a shape */
+    run->way = way;
     run->counting = counting;
     run->here = ior_sim_host(run->sim, "here");
     run->there = ior_sim_host(run->sim, "there");

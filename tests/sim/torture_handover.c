@@ -164,8 +164,6 @@ static void release_fd(struct run *run)
         t_want(run, i % 2 == 0 ? fd >= IOR_SIM_FD_FIRST : fd == -EBADF);
         if (fd >= 0)
             (void)ior_sim_close(run->sim, fd);
-        else
-            ior_resource_free(res);
     }
 }
 

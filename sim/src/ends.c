@@ -310,7 +310,7 @@ void end_send_reset(struct ior_sim *sim, struct end *end, bool overtaking)
         other->ended = ECONNRESET;
         other->other_gone = true;
         end_changed(sim, other, IOR_READ | IOR_WRITE | IOR_ERR);
-    } else if (overtaking) {
+    } else if (overtaking && other->state == END_OPEN) {
         calendar_add(sim, sim->now_ns + travel_ns(sim, end->link),
                      (struct due){.what = DUE_RESET, .a = end->other, .b = end->self});
     } else {

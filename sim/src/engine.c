@@ -11,6 +11,7 @@
 #include "world.h"
 
 #define INTEREST ((unsigned)(IOR_READ | IOR_WRITE))
+#define INTEREST_DONE (INTEREST | (unsigned)(IOR_RECEIVES | IOR_ACCEPTS))
 
 /* ---- the list of what is ready ---- */
 
@@ -47,13 +48,26 @@ static unsigned what_of(const struct watch *watch)
 {
     if (watch->is_bad)
         return IOR_BAD;
-    return file_ready(watch->node->sim, watch->file) & (watch->interest | IOR_HUP | IOR_ERR);
+    unsigned ready = file_ready(watch->node->sim, watch->file);
+    if (SIM_UNLIKELY(watch->node->does_io) && done_is_armed(watch))
+        return done_what(watch, ready);
+    return ready & ((watch->interest & INTEREST) | IOR_HUP | IOR_ERR);
+}
+
+/* The kernel may do at once what an engine that does I/O asked for. */
+static void work_at_once(struct watch *watch)
+{
+    struct ior_sim *sim = watch->node->sim;
+    if (watch->node->does_io && !sim->in_work && !watch->is_bad && done_is_armed(watch) && (what_of(watch) & WORK) &&
+        ior_sim_choose(sim, 2) == 1)
+        done_work(watch);
 }
 
 void watches_look(struct file *file, const struct ior_sim *sim)
 {
     (void)sim;
     for (struct watch *watch = file->watches; watch; watch = watch->next_of_file) {
+        work_at_once(watch);
         if (!watch->is_ready && what_of(watch) != 0)
             ready_add(watch);
     }
@@ -130,12 +144,13 @@ void engine_forget(struct node *node)
 
 static void check_arguments(struct call *call, ior_id id, unsigned interest)
 {
-    if (id == 0 || (id & 15) != 0 || (interest & ~INTEREST) != 0)
+    unsigned known = call->node->does_io ? INTEREST_DONE : INTEREST;
+    if (id == 0 || (id & 15) != 0 || (interest & ~known) != 0)
         violate(call->node->sim, IOR_SIM_BAD_ARGUMENT, "%s of fd %d under id %llx for %u",
                 ior_sim_call_name(call->kind), call->fd - IOR_SIM_FD_FIRST, (unsigned long long)id, interest);
 }
 
-static int engine_watch(void *engine, int fd, ior_id id, unsigned interest)
+int engine_watch(void *engine, int fd, ior_id id, unsigned interest)
 {
     struct call call;
     struct node *node = engine;
@@ -151,6 +166,8 @@ static int engine_watch(void *engine, int fd, ior_id id, unsigned interest)
     if (err < 0)
         return (int)call_end(&call, err);
     check_arguments(&call, id, interest);
+    if (node->does_io)
+        done_watched(node, fd, id);
     struct watch *watch = mem_new(sizeof(*watch));
     *watch = (struct watch){.node = node, .file = call.file, .fd = fd, .interest = interest, .id = id};
     watch->next_of_file = call.file->watches;
@@ -163,7 +180,7 @@ static int engine_watch(void *engine, int fd, ior_id id, unsigned interest)
     return (int)call_end(&call, 0);
 }
 
-static int engine_rewatch(void *engine, int fd, ior_id id, unsigned interest)
+int engine_rewatch(void *engine, int fd, ior_id id, unsigned interest)
 {
     struct call call;
     struct node *node = engine;
@@ -185,7 +202,7 @@ static int engine_rewatch(void *engine, int fd, ior_id id, unsigned interest)
     return (int)call_end(&call, 0);
 }
 
-static int engine_unwatch(void *engine, int fd, ior_id id)
+int engine_unwatch(void *engine, int fd, ior_id id)
 {
     struct call call;
     struct node *node = engine;
@@ -219,7 +236,10 @@ static int spurious(struct node *node, struct ior_record *record)
     if (watch->told == node->waits || watch->is_bad || watch->interest == 0)
         return 0;
     sim->faults++;
-    tell(node, watch, watch->interest, record);
+    unsigned what = watch->interest & (node->does_io && done_is_armed(watch) ? (unsigned)IOR_WRITE : INTEREST);
+    if (what == 0)
+        return 0;
+    tell(node, watch, what, record);
     return 1;
 }
 
@@ -243,9 +263,15 @@ static int collect(struct node *node, struct ior_record *records, int max)
         struct watch *watch = node->first_ready;
         unsigned what = what_of(watch);
         bool was_last = watch == last;
+        if (what & WORK) {
+            done_work(watch);
+            what = what_of(watch);
+        }
         ready_remove(watch);
-        if (what != 0) {
+        if (what != 0)
             ready_add(watch);
+        what &= ~WORK;
+        if (what != 0) {
             if (chance(sim, sim->config.rates.delayed))
                 sim->faults++;
             else
@@ -261,7 +287,7 @@ static int collect(struct node *node, struct ior_record *records, int max)
     return n;
 }
 
-static int engine_wait(void *engine, struct ior_record *records, int max, uint64_t deadline_ns)
+int engine_wait(void *engine, struct ior_record *records, int max, uint64_t deadline_ns)
 {
     struct call call;
     struct node *node = engine;
@@ -279,13 +305,14 @@ static int engine_wait(void *engine, struct ior_record *records, int max, uint64
     }
     if (err < 0)
         return (int)call_end(&call, err);
-    if (!node->turning)
+    done_flush(node);
+    if (!node->turning && !node->short_send)
         sim_block(node, deadline_ns);
-    node->woken = false;
+    node->woken = node->short_send = false;
     return (int)call_end(&call, collect(node, records, max));
 }
 
-static int engine_wake(void *engine)
+int engine_wake(void *engine)
 {
     struct call call;
     struct node *node = engine;
@@ -296,7 +323,7 @@ static int engine_wake(void *engine)
 
 /* ---- life ---- */
 
-static int engine_open(const struct ior_engine_config *config, void **ret_engine)
+int engine_open(const struct ior_engine_config *config, void **ret_engine)
 {
     struct call call;
     struct node *node = config->arg;
@@ -306,6 +333,7 @@ static int engine_open(const struct ior_engine_config *config, void **ret_engine
         violate(node->sim, IOR_SIM_BAD_ARGUMENT, "an engine is opened with another os, or without room for records");
     if (err == 0) {
         node->open = true;
+        node->does_io = node->sim->config.shape == IOR_SIM_SHAPE_DONE;
         node->max_records = config->max_records;
         node->sim->hosts[node->host - 1]->runtimes++;
         *ret_engine = node;
@@ -313,17 +341,18 @@ static int engine_open(const struct ior_engine_config *config, void **ret_engine
     return (int)call_end(&call, err);
 }
 
-static void engine_close(void *engine, bool in_child)
+void engine_close(void *engine, bool in_child)
 {
     struct node *node = engine;
     (void)in_child;
     engine_forget(node);
+    done_free(node);
     node->open = false;
     node->rt = NULL;
     node->sim->hosts[node->host - 1]->runtimes--;
 }
 
-static int engine_rebuild(void *engine)
+int engine_rebuild(void *engine)
 {
     struct call call;
     struct node *node = engine;

@@ -168,7 +168,7 @@ static void queue_changed(struct ior_sim *sim, struct listener *listener)
         watches_look(listener->owner, sim);
 }
 
-/* The end that waits to be accepted, for a client. */
+/* The end that waits to be accepted, for a client. To be followed by queue_changed, which may end it. */
 static struct end *new_server(struct ior_sim *sim, struct listener *listener, struct end *client,
                               const struct where *to)
 {
@@ -181,7 +181,6 @@ static struct end *new_server(struct ior_sim *sim, struct listener *listener, st
     }
     end_pair(sim, client, server);
     queue_add(listener, server->self);
-    queue_changed(sim, listener);
     return server;
 }
 
@@ -233,6 +232,7 @@ static int connect_unix(struct ior_sim *sim, struct end *end, const struct where
         return -EAGAIN;
     end->remote = *to;
     new_server(sim, path->bound, end, to);
+    queue_changed(sim, path->bound);
     return 0;
 }
 
@@ -252,6 +252,7 @@ static int connect_at_once(struct ior_sim *sim, struct end *end)
         return -ECONNREFUSED;
     }
     new_server(sim, listener, end, &end->remote);
+    queue_changed(sim, listener);
     return 0;
 }
 
@@ -313,6 +314,7 @@ void listener_syn(struct ior_sim *sim, const struct due *due)
         server->last_ns = sim->now_ns + server->link->is.latency_ns;
         server->flying++;
         calendar_add(sim, server->last_ns, (struct due){.what = DUE_SYN_ACK, .a = client->self, .b = server->self});
+        queue_changed(sim, listener);
     }
 }
 

@@ -76,6 +76,8 @@ static int bind_end(struct call *call, const struct ior_addr *addr)
     if (!where_of(node->sim, (int)node->host, addr, &where) || where.family != file->end->local.family)
         return -EAFNOSUPPORT;
     int err = bound_new(node->sim, node->host, &where, &like, &file->bound);
+    call->a = where.family == FAMILY_UNIX ? where.path : where.port;
+    call->b = where.host;
     if (err == 0)
         file->end->local = where;
     return err;
@@ -189,6 +191,8 @@ static int connect_end(struct call *call, const struct ior_addr *addr)
         return -EISCONN;
     if (!where_of(sim, (int)call->node->host, addr, &to) || to.family != file->end->local.family)
         return -EAFNOSUPPORT;
+    call->a = to.family == FAMILY_UNIX ? to.path : to.port;
+    call->b = to.host;
     return end_connect(sim, file->end, &to, chance(sim, sim->config.rates.connect_now));
 }
 

@@ -24,7 +24,8 @@ static bool is_live(const struct node *node)
 
 static bool is_due(struct node *node)
 {
-    return node->woken || node_has_ready(node) || ior_runtime_deadline(node->rt) <= node->sim->now_ns;
+    return node->woken || node->short_send || node_has_ready(node) ||
+           ior_runtime_deadline(node->rt) <= node->sim->now_ns;
 }
 
 static void note_end(struct node *node)
@@ -41,6 +42,7 @@ static void turn(struct node *node)
     node->turning = true;
     int r = ior_runtime_turn(node->rt, IOR_NEVER);
     node->turning = false;
+    done_flush(node); /* as in the wait that it goes into now */
     if (++node->turns_here == sim->config.spin_turns)
         violate(sim, IOR_SIM_SPIN, "%u turns of %s/%u at one time", node->turns_here, sim->hosts[node->host - 1]->name,
                 node->number);
@@ -64,7 +66,7 @@ int ior_sim_runtime_config(struct ior_sim *sim, int host, struct ior_config *con
     node->random = sim->config.seed ^ (uint64_t)node->number << 32;
     os_init(node);
     config->engine = NULL;
-    config->engine_ops = &sim_engine_ready;
+    config->engine_ops = sim->config.shape == IOR_SIM_SHAPE_DONE ? &sim_engine_done : &sim_engine_ready;
     config->engine_arg = node;
     config->os = &node->os;
     return 0;
@@ -161,6 +163,7 @@ static void jump(struct ior_sim *sim, uint64_t to_ns)
     if (to_ns > sim->now_ns)
         sim->now_ns = to_ns;
     sim->steps_here = 0;
+    sim->woke_here = false;
     for (uint32_t i = 0; i < sim->nodes_n; i++)
         sim->nodes[i]->turns_here = 0;
 }
@@ -168,8 +171,10 @@ static void jump(struct ior_sim *sim, uint64_t to_ns)
 /* A runtime that sleeps is turned without a reason. */
 static bool wake_spuriously(struct ior_sim *sim)
 {
-    if (sim->nodes_n == 0 || !chance(sim, sim->config.rates.spurious_wake))
+    /* Once at one time: it must go on. */
+    if (sim->nodes_n == 0 || sim->woke_here || !chance(sim, sim->config.rates.spurious_wake))
         return false;
+    sim->woke_here = true;
     struct node *node = sim->nodes[ior_sim_choose(sim, sim->nodes_n)];
     if (!is_live(node))
         return false;
@@ -357,6 +362,7 @@ void scheduler_free(struct ior_sim *sim)
 {
     for (uint32_t i = 0; i < sim->nodes_n; i++) {
         engine_forget(sim->nodes[i]);
+        done_free(sim->nodes[i]);
         mem_free(sim->nodes[i]->set);
         mem_free(sim->nodes[i]);
     }

@@ -30,8 +30,6 @@ int ior_sim_new(const struct ior_sim_config *config, struct ior_sim **ret)
     if (!ret || (config && config->struct_size != sizeof(*config)) ||
         (config && config->shape != IOR_SIM_SHAPE_READY && config->shape != IOR_SIM_SHAPE_DONE))
         return -EINVAL;
-    if (config && config->shape == IOR_SIM_SHAPE_DONE)
-        return -ENOTSUP;
     struct ior_sim *sim = mem_new(sizeof(*sim));
     if (config)
         sim->config = *config;

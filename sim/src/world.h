@@ -6,7 +6,7 @@
  *   chance.c, trace.c    choices, the trace, violations     calendar.c    what is due when
  *   ends.c               ends of connections                listeners.c   bound addresses, the way of a SYN
  *   files.c, paths.c     fds, open files; Unix paths        faults.c      which calls fail, and with what
- *   call.c, os_*.c       struct ior_os                      engine.c      struct ior_engine_ops
+ *   call.c, os_*.c       struct ior_os                      engine*.c     struct ior_engine_ops
  *   peers.c              plain ends                         scheduler.c   who acts next
  *
  * Ends of connections live in numbered places and are meant by number and generation (struct ref), so that what is on
@@ -274,10 +274,54 @@ struct node {
     uint32_t turns_here; /* at this time */
     struct watch **set;
     uint32_t set_n, set_room;
+    bool does_io;
+    bool short_send;        /* a send took less than all: the next wait does not wait */
+    struct stash **stashes; /* by fd */
+    uint32_t stashes_room;
+    uint32_t *sending; /* places of stashes whose send was begun */
+    uint32_t sending_n, sending_room;
     struct watch *first_ready, *last_ready;
 };
 
-extern const struct ior_engine_ops sim_engine_ready;
+/* What an engine that does I/O keeps for an fd: it belongs to the id, and outlives the watch. */
+struct stash {
+    ior_id id; /* 0: nothing is kept */
+    int fd;
+    struct ring bytes;
+    bool ended; /* the end of input, or an error, was received */
+    bool told;  /* and taken */
+    int error;  /* 0: the end */
+    int *fds;   /* accepted connections, from fds_first on */
+    uint32_t fds_n, fds_room, fds_first;
+    struct iovec *iov; /* of a send that was begun */
+    int iov_n;
+    bool sending, sent_known;
+    ssize_t sent;
+    uint64_t send_len;
+};
+
+extern const struct ior_engine_ops sim_engine_ready, sim_engine_done;
+
+int engine_watch(void *engine, int fd, ior_id id, unsigned interest);
+int engine_rewatch(void *engine, int fd, ior_id id, unsigned interest);
+int engine_unwatch(void *engine, int fd, ior_id id);
+int engine_wait(void *engine, struct ior_record *records, int max, uint64_t deadline_ns);
+int engine_wake(void *engine);
+int engine_open(const struct ior_engine_config *config, void **ret_engine);
+void engine_close(void *engine, bool in_child);
+int engine_rebuild(void *engine);
+
+/* engine_done.c: whether a watch asks the engine to work; what of it is told, and WORK: something can be done. */
+#define WORK (1u << 16)
+bool done_is_armed(const struct watch *watch);
+unsigned done_what(const struct watch *watch, unsigned ready);
+void done_work(struct watch *watch);
+/* A number is watched under an id: what was kept for another one is dropped. */
+void done_watched(struct node *node, int fd, ior_id id);
+/* The kernel does what was handed over. */
+void done_flush(struct node *node);
+void done_free(struct node *node);
+
 void os_init(struct node *node);
 bool node_has_ready(struct node *node);
 /* The state of a file changed: watches that hold now get ready. */
@@ -427,6 +471,8 @@ struct ior_sim {
     unsigned violations;
     bool faulty; /* a fault is possible */
     bool in_thread;
+    bool in_work;        /* an engine receives or accepts */
+    bool woke_here;      /* a spurious wake-up was made at this time */
     uint32_t steps_here; /* since the clock moved */
 
     struct host **hosts;

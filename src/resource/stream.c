@@ -150,7 +150,7 @@ int ior__stream_take_held(struct ior_resource *res)
         res->bits |= IOR__NO_READ;
         return -ENOMEM;
     }
-    return n == -EAGAIN ? 0 : (int)n;
+    return n == -EAGAIN || n == -ENOMEM || n == -ENOBUFS ? 0 : (int)n; /* a want of memory passes: no end of a stream */
 }
 
 int ior_unread(struct ior_context *cx, ior_id id, size_t len)

@@ -7,8 +7,8 @@
  * A program is a list of rounds. In a round either side of a connection acts, not both, and then everything settles:
  * what can arrive has arrived. So nothing races that would have more than one right outcome.
  */
-#ifndef TESTS_SIM_DIFFER_H
-#define TESTS_SIM_DIFFER_H
+#ifndef TESTS_DIFFER_DIFFER_H
+#define TESTS_DIFFER_DIFFER_H
 
 #include <ioreactor/sim.h>
 

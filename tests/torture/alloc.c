@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "torture_alloc.h"
+#include "alloc.h"
 
 struct header {
     alignas(max_align_t) size_t len;

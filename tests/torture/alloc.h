@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The library's memory in a run: counted, and refused where a run says so. And what the runs know of each other. */
-#ifndef TESTS_SIM_TORTURE_ALLOC_H
-#define TESTS_SIM_TORTURE_ALLOC_H
+#ifndef TESTS_TORTURE_ALLOC_H
+#define TESTS_TORTURE_ALLOC_H
 
 #include <stdbool.h>
 #include <stddef.h>

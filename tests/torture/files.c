@@ -57,7 +57,7 @@ static void large_file(struct run *run)
             (void)t_ok(run, t_send_file(s, ids[i], file, i == 0 ? 1100000 : 300000));
     for (int i = 0; i < 20; i++) {
         t_pass(run, MS);
-        (void)t_hear(peers[1], 20000);
+        (void)t_hear(peers[1], 5000);
     }
     t_until(run, peers[0]->heard == 1100000);
     if (t_alive(s, ids[1]))

@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #include "torture.h"
-#include "torture_alloc.h"
+#include "alloc.h"
 
 enum { MOST_POINTS = 2000, MOST_FAILURES = 400, LIMIT_S = 300 };
 

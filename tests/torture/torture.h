@@ -4,12 +4,12 @@
  * that is played in a simulated world, again and again, each time with another fault; so it asks for what it needs, and
  * goes on with what it got (an id of 0 is one that was refused).
  *
- * Two kinds of checks. Those of the witness (torture_service.c) and of the peers (torture_world.c) hold whatever fails.
+ * Two kinds of checks. Those of the witness (service.c) and of the peers (world.c) hold whatever fails.
  * What a scenario wants (t_want, t_ok) must hold where nothing failed, and where only something failed that nobody
  * may notice: an interrupted call, a short write, a send that would have blocked. The first complaint ends a run.
  */
-#ifndef TESTS_SIM_TORTURE_H
-#define TESTS_SIM_TORTURE_H
+#ifndef TESTS_TORTURE_TORTURE_H
+#define TESTS_TORTURE_TORTURE_H
 
 #include <ioreactor/sim.h>
 
@@ -126,7 +126,7 @@ struct scenario {
 extern const struct scenario torture_accept[], torture_connect[], torture_output[], torture_files[], torture_input[],
     torture_ends[], torture_handover[], torture_time[], torture_commands[], torture_kinds[];
 
-/* ---- the world: torture_world.c ---- */
+/* ---- the world: world.c ---- */
 
 void run_begin(struct run *run, enum ior_sim_shape shape, enum way way, uint64_t seed, const struct fault *fault,
                bool counting);
@@ -169,7 +169,7 @@ void t_finish(struct peer *peer);
 void t_hang_up(struct peer *peer);
 void t_reset(struct peer *peer);
 
-/* ---- services: torture_service.c ---- */
+/* ---- services: service.c ---- */
 
 /* A service on a runtime of its own; NULL: it was refused. */
 struct service *t_service(struct run *run, const struct ior_config *like);
@@ -191,7 +191,7 @@ void t_echo(struct service *s, struct res *r, const struct ior_event *ev);
 void t_sink(struct service *s, struct res *r, const struct ior_event *ev);
 void t_tens(struct service *s, struct res *r, const struct ior_event *ev);
 
-/* ---- requests, with the checks that a refused one changed nothing: torture_requests.c ---- */
+/* ---- requests, with the checks that a refused one changed nothing: requests.c ---- */
 
 ior_id t_listen(struct service *s, const char *addr, const struct ior_listen_options *opts);
 ior_id t_connect(struct service *s, const char *addr, const struct ior_stream_options *opts);

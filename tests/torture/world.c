@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "torture.h"
-#include "torture_alloc.h"
+#include "alloc.h"
 
 /* A run that takes more steps goes round in circles. */
 #define MOST_STEPS 400000

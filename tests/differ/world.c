@@ -505,8 +505,9 @@ static void peer_does(struct conn *c, const struct op *op)
     case PEER_FINISH:
         if (c->plan->how == ADOPT_PIPE_OUT || c->peer_finished)
             return;
-        w->backend->finish(c);
         c->peer_finished = true;
+        c->hung_up = c->plan->how == ADOPT_PIPE_IN; /* a pipe has no other way to say so */
+        (c->hung_up ? w->backend->hang_up : w->backend->finish)(c);
         break;
     case PEER_HANG_UP:
         w->backend->hang_up(c);
@@ -610,6 +611,7 @@ void world_play(struct world *w, const struct program *program)
     if (w->stuck == NULL)
         epilogue(w);
     ior_runtime_free(w->rt);
+    w->rt = NULL;
     ior_controller_unref(w->ctl);
     for (int i = 0; i < program->conns_n; i++) {
         struct conn *c = &w->conns[i];

@@ -23,7 +23,7 @@ void file_unref(struct ior_sim *sim, struct file *file)
     if (--file->refs > 0)
         return;
     if (file->end)
-        end_close(sim, file->end, file->linger && file->linger_s == 0);
+        end_close(sim, file->end, file->linger && file->linger_s == 0 && file->end->kind == END_TCP); /* TCP's alone */
     if (file->bound)
         bound_free(sim, file->bound);
     if (file->kind == FILE_REGULAR) {

@@ -102,8 +102,11 @@ struct conn {
     struct lines lines;
     uint64_t joined; /* bytes of data that are not written down yet */
     /* The service's side. */
+    bool gap; /* input was discarded: what comes is not the pattern any more */
     bool born, open, eof, ended, registered_again, paused, closing, finished;
     uint64_t in, tail, accepted;
+    uint64_t unread; /* as END told */
+    int echo_error;  /* of the last echo that was refused */
     /* The peer's. */
     bool has_peer, reads, peer_eof, peer_finished, hung_up, was_reset;
     int peer_error;
@@ -139,6 +142,8 @@ struct world {
     const struct backend *backend;
     const struct ior_engine_ops *engine; /* real */
     enum ior_sim_shape shape;            /* simulated */
+    bool does_io;                        /* its engine does */
+    bool verbose;                        /* print the trace of a simulated world */
     const struct program *program;
     struct conn conns[MAX_CONNS];
     struct lines lines; /* of the service as a whole */
@@ -169,8 +174,12 @@ void fill(void *bytes, uint64_t offset, size_t len);
 /* Plays a program; the lines stay until world_free. */
 void world_play(struct world *w, const struct program *program);
 void world_free(struct world *w);
+void lines_print(const char *title, const struct lines *lines);
 /* Compares two worlds; prints the first difference. true: they are the same. */
 bool worlds_equal(const struct world *a, const struct world *b);
+
+/* How many differences were met that may be. */
+uint64_t differences_used(void);
 
 void note(struct world *w, struct conn *c, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

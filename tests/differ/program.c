@@ -55,7 +55,7 @@ static void service_acts(struct maker *m, int c)
     static const enum what sends[] = {SEND, SENDV, SEND_BUF, SEND_FILE};
     static const enum what ends[] = {CLOSE, ABORT, UNREGISTER, FINISH};
     uint32_t n = some_len(m);
-    switch (below(m, 8)) {
+    switch (below(m, 7)) {
     case 0:
         m->paused[c] = true;
         add(m, PAUSE, c, 0);
@@ -68,9 +68,6 @@ static void service_acts(struct maker *m, int c)
         if (below(m, 3) == 0)
             add(m, ends[below(m, 4)], c, 0);
         break;
-    case 3:
-        add(m, DEADLINE, c, 0);
-        break;
     default:
         if (takes(&m->out[c], m->deaf[c], n))
             add(m, sends[below(m, 4)], c, n);
@@ -81,7 +78,7 @@ static void peer_acts(struct maker *m, int c)
 {
     uint32_t n = some_len(m);
     bool echoes = m->p->conns[c].on_data == ECHOES;
-    switch (below(m, 10)) {
+    switch (below(m, 8)) {
     case 0:
         m->deaf[c] = true;
         add(m, STOP_READING, c, 0);
@@ -93,14 +90,6 @@ static void peer_acts(struct maker *m, int c)
     case 2:
         if (below(m, 2) == 0)
             add(m, PEER_FINISH, c, 0);
-        break;
-    case 3:
-        if (below(m, 3) == 0)
-            add(m, PEER_HANG_UP, c, 0);
-        break;
-    case 4:
-        if (below(m, 3) == 0)
-            add(m, PEER_RESET, c, 0);
         break;
     default:
         if ((!echoes || takes(&m->out[c], m->deaf[c], n)) && takes(&m->in[c], m->paused[c] || echoes, n))
@@ -117,6 +106,14 @@ static void add_round(struct maker *m)
         if (!m->born[c] || below(m, 3) == 0)
             continue;
         bool peers = below(m, 2) == 0;
+        if (peers && below(m, 12) == 0) {
+            add(m, below(m, 2) == 0 ? PEER_HANG_UP : PEER_RESET, c, 0); /* alone: else it races what it said before */
+            continue;
+        }
+        if (!peers && below(m, 10) == 0) {
+            add(m, DEADLINE, c, 0); /* alone: it may be told before or behind what comes in the same turn */
+            continue;
+        }
         for (uint64_t acts = 1 + below(m, 2); acts > 0; acts--) {
             if (peers)
                 peer_acts(m, c);

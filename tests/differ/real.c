@@ -2,7 +2,10 @@
 /* A world of real sockets: one engine, loopback, Unix sockets in a fresh folder; peers are non-blocking and in this thread. */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,11 +85,6 @@ static void real_close(struct world *w)
     must(rmdir(w->folder) == 0, "rmdir"); /* the service removed its own path */
 }
 
-static int real_step(struct world *w, bool wait)
-{
-    return ior_runtime_turn(w->rt, wait ? STEP_NS : 0);
-}
-
 /* ---- peers ---- */
 
 static bool is_pipe(const struct conn *c)
@@ -94,9 +92,12 @@ static bool is_pipe(const struct conn *c)
     return c->plan->how == ADOPT_PIPE_IN || c->plan->how == ADOPT_PIPE_OUT;
 }
 
+/* A peer's end: it never blocks, and what it says leaves at once. */
 static void unblock(int fd)
 {
+    const int on = 1;
     must(fcntl(fd, F_SETFL, O_NONBLOCK) == 0, "fcntl");
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
 static bool wait_for(int fd, short events)
@@ -120,6 +121,37 @@ static int accepted(int listener)
     must(fd >= 0, "accept");
     unblock(fd);
     return fd;
+}
+
+/*
+ * What was sent over loopback before has arrived when this is back. Packets wait in a queue of the processor that sent
+ * them, first in first out, and a kernel with much to do may empty it later: so another packet is sent behind them, from
+ * the same processor, and awaited.
+ */
+static void fence(void)
+{
+    static int from = -1, to = -1;
+    char byte = 0;
+    if (from < 0) {
+        char text[80] = "127.0.0.1:0";
+        cpu_set_t here;
+        int listener = bound(text, sizeof(text), true);
+        int cpu = sched_getcpu();
+        CPU_ZERO(&here);
+        CPU_SET((size_t)(cpu < 0 ? 0 : cpu), &here);
+        (void)sched_setaffinity(0, sizeof(here), &here);
+        from = connected(text);
+        unblock(from);
+        to = accepted(listener);
+        (void)close(listener);
+    }
+    must(send(from, &byte, 1, MSG_NOSIGNAL) == 1 && wait_for(to, POLLIN) && recv(to, &byte, 1, 0) == 1, "fence");
+}
+
+static int real_step(struct world *w, bool wait)
+{
+    fence();
+    return ior_runtime_turn(w->rt, wait ? STEP_NS : 0);
 }
 
 static int real_pair(struct conn *c)

@@ -13,6 +13,12 @@ static void on_violation(void *arg, enum ior_sim_violation what, const char *tex
         (void)snprintf(w->complaint, sizeof(w->complaint), "%s: %s", ior_sim_violation_name(what), text);
 }
 
+static void on_trace(void *arg, const char *line)
+{
+    (void)arg;
+    puts(line);
+}
+
 static void sim_open(struct world *w)
 {
     struct ior_sim_config config = {.struct_size = sizeof(config),
@@ -20,6 +26,8 @@ static void sim_open(struct world *w)
                                     .seed = w->program->seed,
                                     .violation = on_violation,
                                     .violation_arg = w};
+    if (w->verbose)
+        config.trace = on_trace;
     if (ior_sim_new(&config, &w->sim) < 0)
         abort(); /* main asked for the shape */
     w->host = ior_sim_host(w->sim, "host");
@@ -80,7 +88,8 @@ static ssize_t sim_hear(struct conn *c, void *bytes, size_t len)
 {
     if (c->world->rt == NULL)
         ior_sim_settle(c->world->sim);
-    return ior_sim_hear(c->peer, bytes, len);
+    ssize_t n = ior_sim_hear(c->peer, bytes, len);
+    return n == -EPIPE ? 0 : n; /* a reset behind a FIN: peers are told, who reads a socket sees the FIN */
 }
 
 static size_t sim_say(struct conn *c, const void *bytes, size_t len)

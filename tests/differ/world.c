@@ -114,7 +114,7 @@ static void on_data(struct conn *c, const struct ior_event *ev)
 {
     struct world *w = c->world;
     const unsigned char *bytes = ev->data.bytes;
-    for (size_t i = 0; i < ev->data.len; i++)
+    for (size_t i = 0; i < ev->data.len && !c->gap; i++)
         if (bytes[i] != byte_at(c->in + i))
             complain(w, "bytes were lost, doubled, or told in another order");
     c->in += ev->data.len;
@@ -122,12 +122,14 @@ static void on_data(struct conn *c, const struct ior_event *ev)
     c->tail = 0;
     w->changes++;
     if (c->plan->on_data == ECHOES) {
-        int answer = ior_send(w->cx, c->id, ev->data.bytes, ev->data.len);
+        static unsigned char echo[65536];
+        fill(echo, c->accepted, ev->data.len);
+        int answer = ior_send(w->cx, c->id, echo, ev->data.len);
         if (answer >= 0)
             c->accepted += ev->data.len; /* how often depends on how the bytes came */
         else
-            note(w, c, "echo: %s", ior_errname(answer));
-    } else if (c->plan->on_data == TENS && c->in % 10 != 0) {
+            c->echo_error = answer;
+    } else if (c->plan->on_data == TENS && c->in % 10 != 0 && !c->gap) {
         size_t tail = (size_t)(c->in % 10);
         if (tail > ev->data.len)
             complain(w, "what was given back does not come again in front");
@@ -162,7 +164,10 @@ static void on_eof(struct conn *c)
 static void on_end(struct conn *c, const struct ior_event *ev)
 {
     c->ended = true;
+    c->unread = ev->end.unread;
     c->world->last_end = c;
+    if (c->echo_error != 0)
+        note(c->world, c, "an echo was refused: %s", ior_errname(c->echo_error));
     if (ev->end.written + ev->end.unsent != c->accepted)
         complain(c->world, "written and unsent are not what was accepted");
     note(c->world, c, "end: %s %s, deadline %d, written %llu, unsent %llu, unread %llu", ior_why_name(ev->end.why),
@@ -228,8 +233,10 @@ static void on_handover(void *self, struct ior_context *cx, struct ior_resource 
         ior_resource_free(res);
         return;
     }
-    note(w, c, "handover: unsent %zu, unread %zu", ior_resource_unsent(res, NULL, 0, NULL),
-         ior_resource_unread(res, NULL, 0, NULL));
+    size_t unread = ior_resource_unread(res, NULL, 0, NULL);
+    note(w, c, "handover: unsent %zu, unread %zu", ior_resource_unsent(res, NULL, 0, NULL), unread);
+    c->in += c->unread - unread; /* these are lost: they came while it was closing, behind what was given back */
+    c->gap = c->gap || c->unread > unread;
     if (c->plan->again && !c->registered_again) {
         ior_id id;
         int answer = ior_register(cx, res, &id);
@@ -313,7 +320,7 @@ static void hear(struct conn *c)
 }
 
 /* What the peer has not heard yet, and will. */
-static const char *owed_to_peer(const struct conn *c, uint64_t queued)
+static const char *owed_to_peer(const struct conn *c)
 {
     bool hears =
         c->has_peer && c->reads && !c->hung_up && !c->peer_eof && c->peer_error == 0 && c->plan->how != ADOPT_PIPE_IN;
@@ -321,7 +328,7 @@ static const char *owed_to_peer(const struct conn *c, uint64_t queued)
         return NULL;
     if (c->ended)
         return "the peer does not see the end";
-    if (queued > 0 || c->heard < c->accepted)
+    if (c->heard < c->accepted)
         return "the peer does not hear what was sent";
     if (c->finished || c->closing)
         return "the peer does not see that the service finished";
@@ -336,9 +343,9 @@ static const char *owed_to_service(const struct conn *c)
         return NULL;
     if (!c->open && !c->closing && c->plan->how != REFUSED_UNIX)
         return "neither OPEN nor END";
-    if (c->closing)
-        return peer_done ? "it does not close" : NULL;
-    if (c->paused)
+    if (c->closing && peer_done)
+        return "it does not close";
+    if (c->closing || c->paused)
         return NULL;
     if (c->was_reset)
         return "a reset is not told";
@@ -357,7 +364,7 @@ static const char *due(struct world *w)
             continue;
         const char *what = owed_to_service(c);
         if (what == NULL)
-            what = owed_to_peer(c, ior_queued(w->cx, c->id));
+            what = owed_to_peer(c);
         if (what != NULL)
             return what;
     }
@@ -514,8 +521,8 @@ static void peer_does(struct conn *c, const struct op *op)
         c->hung_up = true;
         break;
     case PEER_RESET:
-        w->backend->reset(c);
         c->was_reset = c->plan->how == ACCEPT_TCP || c->plan->how == CONNECT_TCP || c->plan->how == ADOPT_TCP;
+        (c->was_reset ? w->backend->reset : w->backend->hang_up)(c); /* others know no reset */
         c->hung_up = true;
         break;
     default:

@@ -355,7 +355,7 @@ int ior_runtime_turn(struct ior_runtime *rt, uint64_t wait_ns)
     if (!rt)
         return -EINVAL;
     int r = turn_once(rt, wait_ns);
-    if (rt->does_io && rt->sending.first && r >= 0)
+    if (rt->does_io && r >= 0)
         (void)rt->engine_ops->flush(rt->engine); /* what fails is told by `sent` */
     return r;
 }

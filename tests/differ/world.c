@@ -167,7 +167,7 @@ static void on_end(struct conn *c, const struct ior_event *ev)
     c->unread = ev->end.unread;
     c->world->last_end = c;
     if (c->echo_error != 0)
-        note(c->world, c, "an echo was refused: %s", ior_errname(c->echo_error));
+        note(c->world, c, "echo refused: %s", ior_errname(c->echo_error));
     if (ev->end.written + ev->end.unsent != c->accepted)
         complain(c->world, "written and unsent are not what was accepted");
     note(c->world, c, "end: %s %s, deadline %d, written %llu, unsent %llu, unread %llu", ior_why_name(ev->end.why),

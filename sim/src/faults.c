@@ -28,6 +28,7 @@ enum fault_when {
     WHEN_UNIX,      /* a Unix socket */
     WHEN_CONNECTED, /* a connected socket */
     WHEN_QUEUED,    /* a connection waits to be accepted */
+    WHEN_NO_HUP,    /* neither hung up nor in error: then a kernel has an answer, and never says EAGAIN */
 };
 
 struct fault_line {
@@ -79,7 +80,7 @@ static const struct fault_line lines[] = {
     {IOR_SIM_SHUTDOWN, ENOTCONN, CLASS_RESET, WHEN_CONNECTED},
     {IOR_SIM_CLOSE, EIO, CLASS_OTHER, WHEN_ALWAYS},
     {IOR_SIM_RECV, IOR_SIM_SHORT, CLASS_SHORT_READ, WHEN_MORE},
-    {IOR_SIM_RECV, EAGAIN, CLASS_AGAIN, WHEN_ALWAYS},
+    {IOR_SIM_RECV, EAGAIN, CLASS_AGAIN, WHEN_NO_HUP},
     {IOR_SIM_RECV, EINTR, CLASS_INTERRUPTED, WHEN_ALWAYS},
     {IOR_SIM_RECV, ECONNRESET, CLASS_RESET, WHEN_CONNECTED},
     {IOR_SIM_RECV, ETIMEDOUT, CLASS_RESET, WHEN_TCP},
@@ -93,7 +94,7 @@ static const struct fault_line lines[] = {
     {IOR_SIM_SEND, ENOBUFS, CLASS_NO_MEMORY, WHEN_ALWAYS},
     {IOR_SIM_SEND, ENOMEM, CLASS_NO_MEMORY, WHEN_ALWAYS},
     {IOR_SIM_READ, IOR_SIM_SHORT, CLASS_SHORT_READ, WHEN_MORE},
-    {IOR_SIM_READ, EAGAIN, CLASS_AGAIN, WHEN_ALWAYS},
+    {IOR_SIM_READ, EAGAIN, CLASS_AGAIN, WHEN_NO_HUP},
     {IOR_SIM_READ, EINTR, CLASS_INTERRUPTED, WHEN_ALWAYS},
     {IOR_SIM_READ, EIO, CLASS_OTHER, WHEN_ALWAYS},
     {IOR_SIM_WRITE, IOR_SIM_SHORT, CLASS_SHORT_WRITE, WHEN_MORE},
@@ -179,6 +180,8 @@ static bool holds(const struct call *call, enum fault_when when, uint64_t most)
         return end && (end->kind == END_TCP || end->kind == END_UNIX) && end->state == END_OPEN && !end->other_gone;
     case WHEN_QUEUED:
         return file && file->kind == FILE_LISTENER && file->bound->queue_len > 0;
+    case WHEN_NO_HUP:
+        return file && (ior__file_ready(call->node->sim, file) & (IOR_HUP | IOR_ERR)) == 0;
     }
     return false;
 }

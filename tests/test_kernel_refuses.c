@@ -184,6 +184,10 @@ static int no_set(void *arg)
     size_t fds = net_fd_count();
     if (!refuse(SYS_epoll_create1, *err))
         return NO_FILTER;
+#if defined(SYS_io_uring_setup)
+    if (!refuse(SYS_io_uring_setup, *err))
+        return NO_FILTER;
+#endif
     CHECK(ior_runtime_new(&config, &nothing, NULL, &rt) == -*err && net_fd_count() == fds);
     config.engine = NULL;
     CHECK(ior_runtime_new(&config, &nothing, NULL, &rt) == 0);

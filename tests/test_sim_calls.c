@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include <ioreactor/sim.h>
 
 #define NOTES_MOST 200
+#define PATIENCE_MS 20000
 
 /* One of the two systems, and what it answered. */
 struct side {
@@ -31,11 +33,14 @@ struct side {
     int lines[NOTES_MOST];
 };
 
-/* What is on the way arrives. (On the real loopback it has.) */
-static void arrive(struct side *s)
+/* What is on the way arrives: on the real side `fd` gets ready for one of `events`. */
+static void arrive(struct side *s, int fd, short events)
 {
+    struct pollfd ready = {.fd = fd, .events = events};
     if (s->sim)
         ior_sim_settle(s->sim);
+    else
+        assert_int_equal(poll(&ready, 1, PATIENCE_MS), 1);
 }
 
 static int64_t note_at(struct side *s, int64_t answer, int line)
@@ -90,14 +95,13 @@ static int kind(struct side *s, int fd)
 static void end(struct side *s, int fd)
 {
     note(s, s->os->close(s->os->arg, fd));
-    arrive(s);
 }
 
 /* A connect and its outcome, whether it comes at once or later. */
 static int connect_to(struct side *s, int fd, const struct ior_addr *addr)
 {
     int err = s->os->connect(s->os->arg, fd, addr);
-    arrive(s);
+    arrive(s, fd, POLLOUT);
     return err == -EINPROGRESS ? -option(s, fd, SOL_SOCKET, SO_ERROR) : err;
 }
 
@@ -123,6 +127,7 @@ static void pair(struct side *s, int listening, const struct ior_addr *addr, int
     struct ior_addr peer, local;
     ret[0] = new_socket(s, AF_INET);
     note(s, connect_to(s, ret[0], addr));
+    arrive(s, listening, POLLIN);
     ret[1] = s->os->accept(s->os->arg, listening, &peer);
     note_fd(s, ret[1]);
     note(s, s->os->getsockname(s->os->arg, ret[0], &local));
@@ -179,21 +184,21 @@ static void tcp_talks_and_ends(struct side *s)
     note(s, receive(s, fds[0], 1));
     note(s, receive(s, fds[0], 0));
     note(s, send_text(s, fds[0], "abc"));
-    arrive(s);
+    arrive(s, fds[1], POLLIN);
     note(s, receive(s, fds[1], 2));
     note(s, receive(s, fds[1], 2));
     note(s, receive(s, fds[1], 2));
     note(s, s->os->shutdown(s->os->arg, fds[0], SHUT_WR));
-    arrive(s);
+    arrive(s, fds[1], POLLIN);
     note(s, send_text(s, fds[0], "no"));
     note(s, receive(s, fds[1], 2));
     note(s, receive(s, fds[1], 2));
     note(s, send_text(s, fds[1], "back"));
-    arrive(s);
+    arrive(s, fds[0], POLLIN);
     note(s, receive(s, fds[0], 9));
     end(s, fds[0]);
     note(s, send_text(s, fds[1], "to nobody"));
-    arrive(s);
+    arrive(s, fds[1], 0); /* the reset */
     note(s, send_text(s, fds[1], "to nobody"));
     note(s, send_text(s, fds[1], "to nobody"));
     note(s, receive(s, fds[1], 9));
@@ -210,6 +215,7 @@ static void tcp_is_reset(struct side *s)
     pair(s, door, &addr, fds);
     note(s, s->os->setsockopt(s->os->arg, fds[0], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)));
     end(s, fds[0]);
+    arrive(s, fds[1], 0);
     note(s, s->os->getpeername(s->os->arg, fds[1], &peer));
     note(s, kind(s, fds[1]));
     note(s, receive(s, fds[1], 9));
@@ -220,8 +226,9 @@ static void tcp_is_reset(struct side *s)
     /* Closed over unread input. */
     pair(s, door, &addr, fds);
     note(s, send_text(s, fds[0], "unread"));
-    arrive(s);
+    arrive(s, fds[1], POLLIN);
     end(s, fds[1]);
+    arrive(s, fds[0], 0);
     note(s, option(s, fds[0], SOL_SOCKET, SO_ERROR));
     note(s, option(s, fds[0], SOL_SOCKET, SO_ERROR));
     note(s, receive(s, fds[0], 9));
@@ -242,6 +249,7 @@ static void dual_stack(struct side *s)
     assert_int_equal(ior_addr_parse(&v4, text), 0);
     int fd = new_socket(s, AF_INET);
     note(s, connect_to(s, fd, &v4));
+    arrive(s, door, POLLIN);
     struct ior_addr peer = {0};
     int conn = s->os->accept(s->os->arg, door, &peer);
     note_fd(s, conn);
@@ -367,7 +375,7 @@ static void files_are_read_and_sent(struct side *s)
     note(s, s->os->sendfile(s->os->arg, fds[0], copy, 10, 100));
     note(s, s->os->sendfile(s->os->arg, fds[0], -1, 0, 1));
     note(s, s->os->pread(s->os->arg, fds[0], bytes, 1, 0));
-    arrive(s);
+    arrive(s, fds[1], POLLIN);
     note(s, receive(s, fds[1], 16));
     note(s, s->os->dup(s->os->arg, -1));
     note(s, receive(s, copy, 1));

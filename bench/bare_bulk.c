@@ -29,7 +29,8 @@ static void set_interest(int op, struct stream *stream, int fd, uint32_t events)
 
 static ssize_t send_some(struct stream *stream)
 {
-    uint64_t left = BULK_IMAGE_BYTES - stream->at, len = stream->due < left ? stream->due : left;
+    uint64_t left = BULK_IMAGE_BYTES - stream->at;
+    size_t len = (size_t)(stream->due < left ? stream->due : left);
     if (image_fd >= 0) {
         off_t offset = (off_t)stream->at;
         return sendfile(stream->fd, image_fd, &offset, len);

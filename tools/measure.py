@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the count gates (tests/gates) and the benchmarks (tools/bench.py) share: servers, the client, counters.
+"""What the count gates (tests/gates) and the benchmarks (tools/bench) share: servers, the client, counters.
 
 Counts are differences of a long and a short run of the same server, so that start-up, connects and the end cancel out.
 Both run on one core, the server with the lowest priority (SCHED_IDLE): it runs only while the client waits, so that it
@@ -141,11 +141,12 @@ def client(server, core=None, **options):
 
 
 class Held:
-    """Connections that are open, were served once, and stay idle until `with` ends."""
+    """Connections that are open, were served once (but fresh ones), and stay idle until `with` ends."""
 
-    def __init__(self, server, number, core=None):
-        self.process = subprocess.Popen([CLIENT, "-a", server.address, "-c", str(number), "-H"], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=place(core, False))
+    def __init__(self, server, number, core=None, fresh=False):
+        self.process = subprocess.Popen([CLIENT, "-a", server.address, "-c", str(number), "-H", *["-F"][:fresh]],
+                                        text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        preexec_fn=place(core, False))
         if not self.process.stdout.readline().startswith("holding"):
             self.process.kill()
             raise RuntimeError(f"cannot hold {number} connections")

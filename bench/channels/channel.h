@@ -8,8 +8,12 @@
 
 #include <stddef.h>
 
-/* The size of a message; the sender allocates it, zeroed, and it may be sent again once it has arrived. */
-extern const size_t channel_message_bytes;
+/*
+ * The size of a message, for all channels: a cache line, as one has that carries something. The sender allocates it,
+ * zeroed, and it may be sent again once it has arrived. (The least they need is 48 bytes for ours and 16 for the others,
+ * which do not know senders, replies and drops; a million messages of nothing but a link would be cheaper to walk.)
+ */
+#define CHANNEL_MESSAGE_BYTES ((size_t)64)
 
 /* Starts the loop in a thread of its own; ends it. */
 void channel_open(void);

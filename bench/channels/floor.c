@@ -18,7 +18,7 @@ struct message {
     enum { COUNT, ANSWER, STOP } kind;
 };
 
-const size_t channel_message_bytes = sizeof(struct message);
+_Static_assert(sizeof(struct message) <= CHANNEL_MESSAGE_BYTES, "messages are of one size");
 
 static _Atomic(struct message *) head;
 static int wake_fd;

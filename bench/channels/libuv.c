@@ -15,7 +15,7 @@ struct message {
     bool wants_answer;
 };
 
-const size_t channel_message_bytes = sizeof(struct message);
+_Static_assert(sizeof(struct message) <= CHANNEL_MESSAGE_BYTES, "messages are of one size");
 
 static uv_loop_t loop;
 static uv_async_t async;

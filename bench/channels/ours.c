@@ -5,7 +5,7 @@
 
 enum { COUNT = 0, ANSWER = 1 };
 
-const size_t channel_message_bytes = sizeof(struct ior_command);
+_Static_assert(sizeof(struct ior_command) <= CHANNEL_MESSAGE_BYTES, "messages are of one size");
 
 static struct ior_reactor *reactor;
 static struct ior_controller *ctl;

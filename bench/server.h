@@ -22,6 +22,7 @@
 
 #define SERVER_BACKLOG 511        /* as ior_listen's default */
 #define SERVER_BUFFER_BYTES 65536 /* of one read, in every server */
+#define SERVER_IDLE_SECONDS 600   /* with --idle: what each message moves; never passes in a measurement */
 
 _Noreturn static inline void server_fail(const char *what, int err)
 {

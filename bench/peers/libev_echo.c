@@ -5,6 +5,10 @@
  * libev does no I/O of its own: an answer is written at once, and only what the kernel does not take is kept; then the
  * watcher waits for writability in place of readability, which also bounds what is kept to one read.
  *
+ * --idle: a connection ends that was silent for ten minutes: ev_timer_again with each message ("Be smart about
+ * timeouts", the second way; the third, which looks at the clock and leaves the timer alone, is for "more than a few
+ * thousand" and costs its own bookkeeping).
+ *
  * Fairness: compiled with the watchers' `data` and priorities as Debian has them. The one buffer for all connections is
  * our choice, the best for it; ev(3) says nothing about buffers.
  */
@@ -17,11 +21,20 @@ struct connection {
     size_t at, len;
 };
 
+/* With --idle. */
+struct timed {
+    struct connection connection; /* first */
+    ev_timer timer;
+};
+
 static char buffer[SERVER_BUFFER_BYTES];
+static bool idle;
 
 static void end(struct ev_loop *loop, struct connection *connection)
 {
     ev_io_stop(loop, &connection->io);
+    if (idle)
+        ev_timer_stop(loop, &((struct timed *)connection)->timer);
     close(connection->io.fd);
     free(connection->rest);
     free(connection);
@@ -61,6 +74,12 @@ static void keep_rest(struct ev_loop *loop, struct connection *connection, const
     wait_for(loop, connection, EV_WRITE);
 }
 
+static void on_idle(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)events;
+    end(loop, timer->data);
+}
+
 static void on_ready(struct ev_loop *loop, ev_io *io, int events)
 {
     struct connection *connection = (struct connection *)io;
@@ -74,6 +93,8 @@ static void on_ready(struct ev_loop *loop, ev_io *io, int events)
             end(loop, connection);
         return;
     }
+    if (idle)
+        ev_timer_again(loop, &((struct timed *)connection)->timer);
     ssize_t sent = send(io->fd, buffer, (size_t)n, 0);
     if (sent == n)
         return;
@@ -88,18 +109,25 @@ static void on_connection(struct ev_loop *loop, ev_io *listener, int events)
     int fd;
     (void)events;
     while ((fd = server_accept(listener->fd)) >= 0) {
-        struct connection *connection = calloc(1, sizeof *connection);
+        struct connection *connection = calloc(1, idle ? sizeof(struct timed) : sizeof *connection);
         if (!connection)
             server_fail("calloc", ENOMEM);
+        if (idle) {
+            ev_timer *timer = &((struct timed *)connection)->timer;
+            ev_timer_init(timer, on_idle, 0., SERVER_IDLE_SECONDS);
+            timer->data = connection;
+            ev_timer_again(loop, timer);
+        }
         ev_io_init(&connection->io, on_ready, fd, EV_READ);
         ev_io_start(loop, &connection->io);
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     ev_io listener;
     struct ev_loop *loop = ev_default_loop(0);
+    idle = server_flag(argc, argv, "--idle");
     server_begin();
     if (!loop)
         server_fail("ev_default_loop", ENOSYS);

@@ -7,12 +7,16 @@
  * The example lets the output of a peer that never reads grow without bound. Here reading rests while the output is
  * past 64 KiB, and goes on when it has drained: the low-water mark of writing, 0, calls on_drained ("Bufferevents:
  * concepts and basics"). The call is the library's for every write, so that an empty callback costs the same.
+ *
+ * --idle: a connection ends that was silent for ten minutes (bufferevent_set_timeouts).
  */
 #include "server.h"
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/listener.h>
+
+static const struct timeval *idle; /* NULL: none */
 
 static void on_data(struct bufferevent *bev, void *arg)
 {
@@ -33,7 +37,7 @@ static void on_drained(struct bufferevent *bev, void *arg)
 static void on_event(struct bufferevent *bev, short events, void *arg)
 {
     (void)arg;
-    if (events & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
+    if (events & (BEV_EVENT_EOF | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
         bufferevent_free(bev);
 }
 
@@ -48,11 +52,15 @@ static void on_connection(struct evconnlistener *listener, evutil_socket_t fd, s
         server_fail("bufferevent_socket_new", ENOMEM);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     bufferevent_setcb(bev, on_data, on_drained, on_event, NULL);
+    if (idle)
+        bufferevent_set_timeouts(bev, idle, NULL);
     bufferevent_enable(bev, EV_READ | EV_WRITE);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    static const struct timeval idle_time = {.tv_sec = SERVER_IDLE_SECONDS};
+    idle = server_flag(argc, argv, "--idle") ? &idle_time : NULL;
     server_begin();
     struct event_base *base = event_base_new();
     int fd = server_listen();

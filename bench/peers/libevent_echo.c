@@ -4,6 +4,9 @@
  * introduction to asynchronous IO", the ROT13 server with event_new and EV_PERSIST). An answer is written at once; only
  * what the kernel does not take is kept, and reading rests until it is written, which bounds it to one read.
  *
+ * --idle: a connection ends that was silent for ten minutes: the time-out of a persistent event, which starts anew
+ * whenever the event becomes active ("About event persistence").
+ *
  * Fairness: the book's example reads in a loop until EAGAIN, a second recv for each message; we read once, as on every
  * other loop here, which is in libevent's favour.
  */
@@ -18,6 +21,7 @@ struct connection {
 
 static struct event_base *base;
 static char buffer[SERVER_BUFFER_BYTES];
+static const struct timeval *idle; /* NULL: none */
 
 static void end(struct connection *connection, int fd)
 {
@@ -45,7 +49,7 @@ static void on_writable(int fd, short what, void *arg)
     free(connection->rest);
     connection->rest = NULL;
     event_del(connection->writing);
-    event_add(connection->reading, NULL);
+    event_add(connection->reading, idle);
 }
 
 static void keep_rest(struct connection *connection, int fd, const char *bytes, size_t len)
@@ -64,8 +68,7 @@ static void keep_rest(struct connection *connection, int fd, const char *bytes, 
 
 static void on_readable(int fd, short what, void *arg)
 {
-    ssize_t n = recv(fd, buffer, sizeof buffer, 0);
-    (void)what;
+    ssize_t n = what & EV_TIMEOUT ? 0 : recv(fd, buffer, sizeof buffer, 0);
     if (n <= 0) {
         if (n == 0 || !server_not_now())
             end(arg, fd);
@@ -90,12 +93,14 @@ static void on_connection(int listener, short what, void *arg)
             connection->reading = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, connection);
         if (!connection || !connection->reading)
             server_fail("event_new", ENOMEM);
-        event_add(connection->reading, NULL);
+        event_add(connection->reading, idle);
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    static const struct timeval idle_time = {.tv_sec = SERVER_IDLE_SECONDS};
+    idle = server_flag(argc, argv, "--idle") ? &idle_time : NULL;
     server_begin();
     base = event_base_new();
     int fd = server_listen();

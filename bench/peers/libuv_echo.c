@@ -10,6 +10,8 @@
  * --tuned: what somebody who measures would write: one buffer for the loop, handed out by each uv_alloc_cb (libuv reads
  * and calls back before it asks again), and uv_try_write ("Same as uv_write(), but won't queue a write request if it
  * can't be completed immediately"); only the rest is copied and queued, and reading rests until it is written.
+ *
+ * --idle: that, and a connection ends that was silent for ten minutes: uv_timer_again with each message.
  */
 #include "server.h"
 #include <uv.h>
@@ -20,7 +22,12 @@ struct answer {
     char rest[]; /* --tuned: the bytes themselves */
 };
 
+/*
+ * What a stream's `data` is: as documented, whether reading rests (NULL: it does not); --idle: its timer, whose `data`
+ * is the stream.
+ */
 static char shared[SERVER_BUFFER_BYTES];
+static bool tuned, idle;
 
 static void must(int err, const char *what)
 {
@@ -37,8 +44,16 @@ static void on_closed(uv_handle_t *handle)
 
 static void end(uv_stream_t *stream)
 {
-    if (!uv_is_closing((uv_handle_t *)stream))
-        uv_close((uv_handle_t *)stream, on_closed);
+    if (uv_is_closing((uv_handle_t *)stream))
+        return;
+    if (idle)
+        uv_close(stream->data, on_closed);
+    uv_close((uv_handle_t *)stream, on_closed);
+}
+
+static void on_idle(uv_timer_t *timer)
+{
+    end(timer->data);
 }
 
 static void allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
@@ -108,6 +123,8 @@ static void on_data_tuned(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
             end(stream);
         return;
     }
+    if (idle)
+        uv_timer_again(stream->data);
     uv_buf_t out = uv_buf_init(buf->base, (unsigned)n);
     int sent = uv_try_write(stream, &out, 1);
     if (sent == n)
@@ -128,7 +145,6 @@ static void on_data_tuned(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 
 static void on_connection(uv_stream_t *server, int status)
 {
-    const bool *tuned = server->data;
     must(status, "listen");
     uv_tcp_t *client = malloc(sizeof *client);
     if (!client)
@@ -140,21 +156,30 @@ static void on_connection(uv_stream_t *server, int status)
     }
     uv_tcp_nodelay(client, 1);
     client->data = NULL;
-    must(uv_read_start((uv_stream_t *)client, *tuned ? allocate_shared : allocate, *tuned ? on_data_tuned : on_data),
+    if (idle) {
+        uv_timer_t *timer = malloc(sizeof *timer);
+        if (!timer)
+            server_fail("malloc", ENOMEM);
+        must(uv_timer_init(server->loop, timer), "uv_timer_init");
+        timer->data = client;
+        client->data = timer;
+        must(uv_timer_start(timer, on_idle, SERVER_IDLE_SECONDS * 1000, SERVER_IDLE_SECONDS * 1000), "uv_timer_start");
+    }
+    must(uv_read_start((uv_stream_t *)client, tuned ? allocate_shared : allocate, tuned ? on_data_tuned : on_data),
          "uv_read_start");
 }
 
 int main(int argc, char **argv)
 {
-    bool tuned = server_flag(argc, argv, "--tuned");
     uv_tcp_t server;
     struct sockaddr_in addr;
     uv_os_fd_t fd;
+    idle = argc == 2 && strcmp(argv[1], "--idle") == 0;
+    tuned = idle || server_flag(argc, argv, "--tuned");
     server_begin();
     must(uv_tcp_init(uv_default_loop(), &server), "uv_tcp_init");
     uv_ip4_addr("127.0.0.1", 0, &addr);
     must(uv_tcp_bind(&server, (const struct sockaddr *)&addr, 0), "uv_tcp_bind");
-    server.data = &tuned;
     must(uv_listen((uv_stream_t *)&server, SERVER_BACKLOG, on_connection), "uv_listen");
     must(uv_fileno((uv_handle_t *)&server, &fd), "uv_fileno");
     server_announce(fd);

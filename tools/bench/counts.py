@@ -37,18 +37,27 @@ def counts(options):
     return section
 
 
+def deadline_commands(options):
+    """For each contestant the servers without a deadline, with an idle one, and (ours) with one that the service moves."""
+    found = [(f"ours, {engine}", [[peers.program("deadline_echo"), how, engine] for how in ("none", "idle", "moved")])
+             for engine in options.engines]
+    for one in options.others:
+        if not options.quick and one.name in ("libuv-tuned", "libev", "libevent", "bufferevent"):
+            found.append((one.title, [one.command, [one.command[0], "--idle"]]))
+    return found
+
+
 def deadlines(options):
     section = report.Section("deadlines", "A deadline moved for each message: instructions for an echoed message")
     if lacking(section, "valgrind"):
         return section
-    table = report.Table("", "instructions", "more than without")
-    for engine in options.engines:
-        without = None
-        for how, title in (("none", "no deadline"), ("idle", "an idle deadline"), ("moved", "a deadline of the service")):
-            command = [peers.program("deadline_echo"), how, engine]
-            figure = measure.instructions_per_message(command, 200, 2200, c=10)
-            without = figure if without is None else without
-            table.add(f"{engine}, {title}", f"{figure:.1f}", f"{figure - without:.1f}")
+    table = report.Table("", "without", "an idle deadline", "more", "one of the service", "more")
+    for one, commands in deadline_commands(options):
+        figures = [measure.instructions_per_message(command, 200, 2200, c=10) for command in commands]
+        cells = [f"{figures[0]:.1f}"]
+        for figure in figures[1:]:
+            cells += [f"{figure:.1f}", f"{figure - figures[0]:.1f}"]
+        table.add(one, *cells, *["–"] * (5 - len(cells)))
     section.table(table)
     return section
 

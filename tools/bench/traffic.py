@@ -94,7 +94,7 @@ def scaling(options):
     section = report.Section("scaling", "Cost of an event by the number of connections")
     contestants = peers.echo(options, leave_out=("libuv-tuned", "bufferevent"))
     if options.quick:
-        contestants = [one for one in contestants if one.name not in ("uring", "libuv", "libevent")]
+        contestants = [one for one in contestants if one.name not in ("uring", "libuv", "libevent", "ours-poll")]
     most = measure.raise_fd_limit() - 200
     sizes = [size for size in (SCALING_QUICK if options.quick else SCALING) if size <= most]
     for name, title, arguments in [

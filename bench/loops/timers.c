@@ -61,7 +61,7 @@ static double cancel(unsigned n, uint64_t step)
 
 static double fire(unsigned n)
 {
-    struct timespec past = {.tv_sec = (time_t)(2 * FIRE_SPAN_NS / IOR_NS_PER_SEC)};
+    struct timespec past = {.tv_sec = (time_t)(FIRE_SPAN_NS / IOR_NS_PER_SEC), .tv_nsec = 50000000};
     insert(n, 1, FIRE_SPAN_NS);
     while (nanosleep(&past, &past) < 0)
         ;

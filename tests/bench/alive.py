@@ -12,8 +12,8 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
 import measure  # noqa: E402
 
-ECHO = [{"c": 20, "r": 10}, {"c": 5, "d": 16, "r": 4}, {"c": 3, "s": 16384, "r": 4}, {"c": 2, "s": 16384, "d": 16, "r": 2},
-        {"m": "churn", "c": 5, "r": 4}]
+ECHO = [{"c": 20, "r": 10}, {"c": 5, "d": 16, "r": 4}, {"c": 3, "s": 16384, "r": 4},
+        {"c": 2, "s": 16384, "d": 16, "r": 2}, {"m": "churn", "c": 5, "r": 4}]
 PING = [{"m": "ping", "c": 10, "d": 16, "r": 3}, {"m": "ping", "c": 1, "d": 3000, "r": 3}]
 BULK_BYTES = 3000001
 BULK = [{"m": "bulk", "s": BULK_BYTES, "c": 2, "r": 2}]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Contests: servers or programs measured in interleaved rounds, each next to the same base.
 
-The base runs twice in each round, as itself and as its own control: what the control's ratio to the base spreads over is
-what differences mean nothing on this machine today. Ratios are taken within a round.
+The base runs twice in each round, as itself and as its own control: differences within the spread of the control's
+ratio to the base mean nothing on this machine today. Ratios are taken within a round.
 """
 import statistics
 import subprocess
@@ -72,7 +72,7 @@ class Contest:
 
 
 def serve(contestants, rounds, client):
-    """A contest of servers; client(server, core) measures one and answers its figures. The server has the first core."""
+    """A contest of servers on the first core; client(server, core) measures one and answers its figures."""
     contest = Contest(contestants, contestants[0])
     cores = measure.cores()
     servers = {}

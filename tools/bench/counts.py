@@ -38,7 +38,7 @@ def counts(options):
 
 
 def deadline_commands(options):
-    """For each contestant the servers without a deadline, with an idle one, and (ours) with one that the service moves."""
+    """The servers of each contestant: without a deadline, with an idle one, and (ours) with one the service moves."""
     found = [(f"ours, {engine}", [[peers.program("deadline_echo"), how, engine] for how in ("none", "idle", "moved")])
              for engine in options.engines]
     for one in options.others:

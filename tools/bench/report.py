@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables: as text on stdout, as Markdown in docs/benchmarks.md, between the lines "<!-- begin NAME -->" and "<!-- end NAME -->"."""
+"""Tables: as text on stdout, and as Markdown in docs/benchmarks.md, between "<!-- begin NAME -->" and "<!-- end NAME -->".
+"""
 import datetime
 import os
 import re

@@ -53,7 +53,8 @@ def duel(options, contestants, arguments):
 
 
 def rows(options, section, scenario, contestants_of, unit="msg"):
-    """The rows of a scenario that are wanted. contestants_of(client's options) are the contestants. Answers the contests by title."""
+    """The rows of a scenario that are wanted. contestants_of(client's options) are the contestants. Answers the
+    contests by title."""
     found = {}
     for name, title, arguments, is_quick in scenario:
         if name not in options.names and (section.name not in options.names or (options.quick and not is_quick)):
@@ -100,9 +101,10 @@ def scaling(options):
     for name, title, arguments in [
             ("scaling-active", "All connections active", lambda n: {"c": n}),
             ("scaling-sparse", "10 connections active, the others idle", lambda n: {"c": 10, "i": n - 10})]:
-        found = {size: duel(options, contestants, arguments(size)) for size in sizes}
-        for size, one in found.items():
-            section.show(report.contest_text(f"{title}: {size:,}", one, "msg"))
+        found = {}
+        for size in sizes:
+            found[size] = duel(options, contestants, arguments(size))
+            section.show(report.contest_text(f"{title}: {size:,}", found[size], "msg"))
         section.keep(f"{title}: CPU time for a message on the server.\n")
         section.table(report.matrix({f"{size:,}": one for size, one in found.items()}, "cpu_ns", "ns"))
         lines = {one.title: [(size, *contest.quartiles(found[size].values(one.name, "cpu_ns"))) for size in sizes]

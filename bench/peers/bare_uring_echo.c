@@ -5,9 +5,10 @@
  * provided buffers, deferred task work, one system call to submit and wait.
  *
  * A received buffer is sent from where it lies and given back to the ring once it is sent; answers of a connection leave
- * one after the other, so that they cannot pass each other. It is bounded: the ring has 8,192 buffers of 8 KiB for all
- * connections; one that holds more than eight of them unsent stops receiving until they are written, and one that finds
- * none free waits until some come back.
+ * one after the other, so that they cannot pass each other. It is bounded: a connection with more than eight of them
+ * unsent stops receiving until they are written. The ring has 8,192 buffers of 8 KiB for all connections; where fewer than
+ * a quarter are free, what comes is copied and the buffer given back at once, so that peers that do not read cannot keep
+ * the others waiting. A connection that finds none free is received from again once some come back.
  *
  * Fairness: receives do not poll first and sends wait for all (MSG_WAITALL), the fastest there is. Fixed files and
  * zero-copy sends are left out: the first gained nothing here, the second copies on loopback.
@@ -19,24 +20,33 @@
 #define RING_ENTRIES 4096
 #define BUFFERS 8192 /* a power of two, at most 32768 */
 #define BUFFER_BYTES 8192
+#define FREE_MIN (BUFFERS / 4)
 #define HELD_MAX 8
 #define GROUP 0
 
 enum operation { ACCEPT, RECEIVE, SEND, CANCEL, OPERATION_MASK = 7 };
 
+/* What was received and is not sent yet: in a buffer of the ring, or in a copy behind it. */
+struct piece {
+    struct piece *next;
+    char *bytes;
+    uint32_t len;
+};
+
 struct connection {
     struct connection *next_starving;
+    struct piece *first, *last;
     int fd;
-    uint16_t first, last, held; /* its queue of received buffers */
-    uint32_t at;                /* what of the first one is sent */
+    unsigned held; /* pieces */
+    uint32_t at;   /* what of the first one is sent */
     bool receiving, sending, cancelling, starving, ending;
 };
 
 static struct io_uring ring;
 static struct io_uring_buf_ring *free_buffers;
 static char *memory;
-static uint16_t next[BUFFERS];
-static uint32_t length[BUFFERS];
+static struct piece pieces[BUFFERS]; /* those of the ring's buffers */
+static unsigned free_n;
 static struct connection *starving;
 
 static struct io_uring_sqe *new_entry(void)
@@ -62,6 +72,30 @@ static void give_back(uint16_t id)
     io_uring_buf_ring_add(free_buffers, memory + (size_t)id * BUFFER_BYTES, BUFFER_BYTES, id,
                           io_uring_buf_ring_mask(BUFFERS), 0);
     io_uring_buf_ring_advance(free_buffers, 1);
+    free_n++;
+}
+
+/* A piece for what came in a buffer. */
+static struct piece *new_piece(uint16_t id, uint32_t len)
+{
+    struct piece *piece = &pieces[id];
+    if (--free_n < FREE_MIN) {
+        piece = malloc(sizeof *piece + len);
+        if (!piece)
+            server_fail("malloc", ENOMEM);
+        piece->bytes = memcpy(piece + 1, memory + (size_t)id * BUFFER_BYTES, len);
+        give_back(id);
+    }
+    piece->len = len;
+    return piece;
+}
+
+static void free_piece(struct piece *piece)
+{
+    if (piece >= pieces && piece < pieces + BUFFERS)
+        give_back((uint16_t)(piece - pieces));
+    else
+        free(piece);
 }
 
 static void receive(struct connection *connection)
@@ -77,21 +111,21 @@ static void receive(struct connection *connection)
 static void send_first(struct connection *connection)
 {
     struct io_uring_sqe *sqe = new_entry();
-    uint16_t id = connection->first;
-    io_uring_prep_send(sqe, connection->fd, memory + (size_t)id * BUFFER_BYTES + connection->at,
-                       length[id] - connection->at, MSG_WAITALL | MSG_NOSIGNAL);
+    const struct piece *piece = connection->first;
+    io_uring_prep_send(sqe, connection->fd, piece->bytes + connection->at, piece->len - connection->at,
+                       MSG_WAITALL | MSG_NOSIGNAL);
     mark(sqe, SEND, connection);
     connection->sending = true;
 }
 
 static void drop_first(struct connection *connection)
 {
-    uint16_t id = connection->first;
-    connection->first = next[id];
+    struct piece *piece = connection->first;
+    connection->first = piece->next;
     connection->held--;
     connection->at = 0;
-    give_back(id);
-    if (starving) {
+    free_piece(piece);
+    if (starving && free_n > 0) {
         struct connection *first = starving;
         starving = first->next_starving;
         first->starving = false;
@@ -122,13 +156,12 @@ static void go_on(struct connection *connection)
 static void on_received(struct connection *connection, int result, unsigned flags)
 {
     if (result > 0) {
-        uint16_t id = (uint16_t)(flags >> IORING_CQE_BUFFER_SHIFT);
-        length[id] = (uint32_t)result;
+        struct piece *piece = new_piece((uint16_t)(flags >> IORING_CQE_BUFFER_SHIFT), (uint32_t)result);
         if (connection->held++ == 0)
-            connection->first = id;
+            connection->first = piece;
         else
-            next[connection->last] = id;
-        connection->last = id;
+            connection->last->next = piece;
+        connection->last = piece;
     }
     if (!(flags & IORING_CQE_F_MORE)) {
         connection->receiving = connection->cancelling = false;
@@ -155,7 +188,7 @@ static void on_sent(struct connection *connection, int result)
             connection->ending = true;
     } else {
         connection->at += (uint32_t)result;
-        if (connection->at == length[connection->first])
+        if (connection->at == connection->first->len)
             drop_first(connection);
     }
     go_on(connection);
@@ -202,8 +235,10 @@ static void open_ring(void)
     if (err < 0)
         server_fail("io_uring_register_buf_ring", -err);
     io_uring_buf_ring_init(free_buffers);
-    for (unsigned i = 0; i < BUFFERS; i++)
+    for (unsigned i = 0; i < BUFFERS; i++) {
+        pieces[i].bytes = memory + (size_t)i * BUFFER_BYTES;
         give_back((uint16_t)i);
+    }
 }
 
 int main(void)

@@ -32,6 +32,7 @@ static const char usage[] =
     "  -t SECONDS  instead of -r: as many rounds as fit\n"
     "  -w ROUNDS   before that, not measured (3)\n"
     "  -p PID      the server's process: its CPU time is measured\n"
+    "  -K          measure again for each line of stdin, with the same connections, until it ends\n"
     "  -H          connect, echo once on each, print a line, wait until stdin ends\n"
     "  -F          with -H: do not echo (but on one in a hundred, to know that they are accepted)\n";
 
@@ -78,6 +79,15 @@ static void measure(const struct options *options, const struct mode *mode)
     double messages = (double)round * mode->messages(options);
     printf("connections=%ld idle=%ld messages=%.0f seconds=%.6f rate=%.1f cpu_ns=%.1f\n", options->active,
            options->idle, messages, took, messages / took, cpu * 1e9 / messages);
+    fflush(stdout);
+}
+
+static void measure_on_demand(const struct options *options, const struct mode *mode)
+{
+    char byte;
+    while (read(STDIN_FILENO, &byte, 1) == 1)
+        if (byte == '\n')
+            measure(options, mode);
 }
 
 static void hold(const struct options *options)
@@ -148,7 +158,7 @@ static long *numeric(struct options *options, int letter, long *least)
 static const struct mode *parse(struct options *options, int argc, char **argv)
 {
     const struct mode *mode = &mode_echo;
-    for (int c; (c = getopt(argc, argv, "a:c:i:d:s:r:t:w:p:m:HF")) != -1;) {
+    for (int c; (c = getopt(argc, argv, "a:c:i:d:s:r:t:w:p:m:HFK")) != -1;) {
         long least, *target = numeric(options, c, &least);
         if (target)
             *target = number(optarg, least);
@@ -162,6 +172,8 @@ static const struct mode *parse(struct options *options, int argc, char **argv)
             options->hold = true;
         else if (c == 'F')
             options->fresh = true;
+        else if (c == 'K')
+            options->keep = true;
         else
             misuse("see above");
     }
@@ -184,6 +196,8 @@ int main(int argc, char **argv)
     mode->begin(&options);
     if (options.hold)
         hold(&options);
+    else if (options.keep)
+        measure_on_demand(&options, mode);
     else
         measure(&options, mode);
     return 0;

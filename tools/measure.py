@@ -5,6 +5,7 @@ Counts are differences of a long and a short run of the same server, so that sta
 Both run on one core, the server with the lowest priority (SCHED_IDLE): it runs only while the client waits, so that it
 finds all messages of a round at once, in each round, on every machine.
 """
+import contextlib
 import os
 import re
 import resource
@@ -128,16 +129,46 @@ def cpu_ns(pid):
         return int(file.read().split()[0])
 
 
-def client(server, core=None, **options):
-    """Runs the client to its end; options are its letters. Answers its figures."""
+def client_command(server, options):
     command = [CLIENT, "-a", server.address]
     for letter, value in options.items():
         command += [f"-{letter}", str(value)]
+    return command
+
+
+def figures(line):
+    return {name: float(value) for name, value in (word.split("=") for word in line.split())}
+
+
+def client(server, core=None, **options):
+    """Runs the client to its end; options are its letters. Answers its figures."""
+    command = client_command(server, options)
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
                           timeout=10 * WAIT_S, preexec_fn=place(core, False))
     if done.returncode != 0:
         raise RuntimeError(f"{command}: {done.stderr}")
-    return {name: float(value) for name, value in (word.split("=") for word in done.stdout.split())}
+    return figures(done.stdout)
+
+
+class Client:
+    """A client that keeps its connections, and measures as often as it is asked to."""
+
+    def __init__(self, server, core=None, **options):
+        self.process = subprocess.Popen([*client_command(server, options), "-K"], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, preexec_fn=place(core, False))
+
+    def measure(self):
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.process.args} has ended: see above")
+        return figures(line)
+
+    def stop(self):
+        with contextlib.suppress(BrokenPipeError):
+            self.process.communicate(timeout=WAIT_S)
 
 
 class Held:

@@ -15,6 +15,7 @@ struct options {
     long pid;       /* of the server, 0: unknown */
     bool hold;      /* connect, and wait for the end of stdin */
     bool fresh;     /* hold: connections that were never used */
+    bool keep;      /* measure once for each line of stdin */
 };
 
 /* What a mode measures. */

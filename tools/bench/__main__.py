@@ -6,6 +6,7 @@ client on another: see docs/benchmarks.md.
 """
 import argparse
 import os
+import signal
 import sys
 import time
 
@@ -68,6 +69,7 @@ def parse():
 
 def main():
     options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers and clients end with us
     limit = measure.raise_fd_limit()
     if limit < 8300:
         sys.exit("bench: 8,000 connections want a limit of open files of 8,300 or more (ulimit -n)")

@@ -71,18 +71,32 @@ class Contest:
         return low, high
 
 
-def serve(contestants, rounds, client):
-    """A contest of servers on the first core; client(server, core) measures one and answers its figures."""
+class Call:
+    """A client that is but a function, called anew in each round."""
+
+    def __init__(self, measure_once):
+        self.measure = measure_once
+
+    def stop(self):
+        pass
+
+
+def serve(contestants, rounds, connect):
+    """A contest of servers on the first core; connect(server, core) answers the client of one, with measure and stop."""
     contest = Contest(contestants, contestants[0])
     cores = measure.cores()
-    servers = {}
+    servers, clients = {}, {}
     try:
         for name in contest.names:
             servers[name] = contest.by_name[name].start(core=cores[0])
         for number in range(rounds):
             for name in in_turn(contest.names, number):
-                contest.runs[name].append(client(servers[name], cores[-1]))
+                if name not in clients:
+                    clients[name] = connect(servers[name], cores[-1])
+                contest.runs[name].append(clients[name].measure())
     finally:
+        for client in clients.values():
+            client.stop()
         for server in servers.values():
             server.stop()
     return contest

@@ -39,17 +39,11 @@ BROADCAST = [
 ROWS = [row[0] for row in (*ECHO, *SPARSE, *CHURN, *BROADCAST)]
 
 
-def rounds_of(options, arguments):
-    """Many connections take long to make: fewer rounds for a look."""
-    many = arguments.get("c", 1) + arguments.get("i", 0) > 4000
-    return min(options.rounds, 2) if options.quick and many else options.rounds
-
-
 def duel(options, contestants, arguments):
-    """One row of a scenario."""
-    def client(server, core):
-        return measure.client(server, core, t=options.seconds, p=server.pid, **arguments)
-    return contest.serve(contestants, rounds_of(options, arguments), client)
+    """One row of a scenario. The connections of all contestants are there at once, those not measured idle."""
+    def connect(server, core):
+        return measure.Client(server, core, t=options.seconds, p=server.pid, **arguments)
+    return contest.serve(contestants, options.rounds, connect)
 
 
 def rows(options, section, scenario, contestants_of, unit="msg"):
@@ -168,6 +162,16 @@ def requests(options):
     return section
 
 
+def redis_benchmark(server, core, verb, number):
+    """Figures for one verb; the rate includes redis-benchmark's own start."""
+    host, port = server.address.rsplit(":", 1)
+    before, began = measure.cpu_ns(server.pid), time.monotonic()
+    subprocess.run(["taskset", "-c", str(core), "redis-benchmark", "-h", host, "-p", port, "-P", "16", "-c", "100",
+                    "-t", verb, "-n", str(number), "-q"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                   check=True, timeout=10 * measure.WAIT_S)
+    return {"rate": number / (time.monotonic() - began), "cpu_ns": (measure.cpu_ns(server.pid) - before) / number}
+
+
 def kv(options):
     """The key-value example under redis-benchmark -P 16: PING, SET and GET."""
     section = report.Section("kv", "kv under redis-benchmark, 100 connections, 16 requests in one write")
@@ -178,16 +182,10 @@ def kv(options):
     base = [Contestant("base", f"kv, {options.against}", kv_command(options.against))] if options.against else redis()
     found = {}
     for verb in ("ping_mbulk", "set", "get"):
-        def client(server, core, verb=verb):
-            host, port = server.address.rsplit(":", 1)
-            before, began = measure.cpu_ns(server.pid), time.monotonic()
-            subprocess.run(["taskset", "-c", str(core), "redis-benchmark", "-h", host, "-p", port, "-P", "16", "-c",
-                            "100", "-t", verb, "-n", str(number), "-q"], stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL, check=True, timeout=10 * measure.WAIT_S)
-            return {"rate": number / (time.monotonic() - began),
-                    "cpu_ns": (measure.cpu_ns(server.pid) - before) / number}
+        def connect(server, core, verb=verb):
+            return contest.Call(lambda: redis_benchmark(server, core, verb, number))
         title = verb.split("_", maxsplit=1)[0].upper()
-        found[title] = contest.serve([*base, *peers.ours(options, kv_command, "kv")], options.rounds, client)
+        found[title] = contest.serve([*base, *peers.ours(options, kv_command, "kv")], options.rounds, connect)
         section.show(report.contest_text(title, found[title], "requests"))
     report.matrices(section, found, "requests")
     return section
@@ -225,9 +223,9 @@ def bulk(options):
             servers[0] = Contestant("base", f"ours, {options.against}, {title}",
                                     [peers.program("bulk"), way, str(size), options.against])
 
-        def client(server, core):
-            return measure.client(server, core, m="bulk", s=size, r=1, w=0, p=server.pid)
-        return contest.serve(servers, options.rounds, client)
+        def connect(server, core):
+            return measure.Client(server, core, m="bulk", s=size, r=1, w=0, p=server.pid)
+        return contest.serve(servers, options.rounds, connect)
     found = {"from memory": duel_of("write", [("copy", "copied"), ("give", "given away")]),
              "from a file": duel_of("sendfile", [("file", "file")])}
     for title, one in found.items():

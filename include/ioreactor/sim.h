@@ -233,7 +233,10 @@ IOR_API int ior_sim_host(struct ior_sim *sim, const char *name);
 /* The address of a host: of IPv4, or IPv6 where v6. */
 IOR_API struct ior_addr ior_sim_host_addr(const struct ior_sim *sim, int host, bool v6, unsigned port);
 
-/* Sets the link between two hosts (or of a host to itself), for connections that are made from now on. */
+/*
+ * Sets the link between two hosts (or of a host to itself), for what is sent from now on; its buffer_bytes count for
+ * connections that are made from now on. Errors: -EINVAL.
+ */
 IOR_API int ior_sim_link(struct ior_sim *sim, int a, int b, const struct ior_sim_link *link);
 
 /*

@@ -366,8 +366,8 @@ static void relax(struct ior_resource *res)
     if (out)
         out->need = 0;
     ior__tell_pending(res); /* it may be so new that nothing was told of it yet */
-    if (res->bits & (IOR__ENDING | IOR__CLOSING))
-        return;
+    if (res->bits & (IOR__ENDING | IOR__CLOSING | IOR__OWED))
+        return; /* OWED: what was sent in these callbacks is told with it, later */
     struct ior_event ev = {.type = IOR_EV_DRAINED};
     ior__tell(res, &ev);
 }
@@ -439,6 +439,7 @@ void ior__output_leave(struct ior_resource *res)
     struct ior_runtime *rt = res->cx->rt;
     if (!out)
         return;
+    out->os = rt->os;
     rt->blocks--;
     rt->output_bytes -= out->memory + count_bufs(out, rt, ior__buf_uncount);
 }

@@ -41,8 +41,11 @@ struct ior__output {
     uint64_t need;            /* DRAINED waits until so much room is there, towards the cap */
     struct ior__output *next; /* of the pool, or of those the engine writes */
     struct ior__output *previous;
-    struct ior_resource *owner; /* whose first `in_flight` bytes the engine writes */
-    uint64_t in_flight;         /* 0: none */
+    union {
+        struct ior_resource *owner; /* whose first `in_flight` bytes the engine writes */
+        const struct ior_os *os;    /* in no runtime: what closes the files */
+    };
+    uint64_t in_flight; /* 0: none */
     struct ior__piece first_piece;
     unsigned char room[];
 };

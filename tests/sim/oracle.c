@@ -255,13 +255,17 @@ static void told_end(struct story *s, struct reg *reg, const struct ior_event_en
     const struct ior_handler *handler = &reg->service->handler;
     bool handed = conn->kind == KIND_LISTENER ? handler->handover_listener != NULL
                                               : handler->handover_transport != NULL;
-    if (handed) {
+    reg->unsent_told = end->unsent;
+    if (handed)
         s->ended = reg;
-        return;
-    }
+}
+
+/* END was told, and nobody takes the resource over: it is gone when the callback returns. */
+void oracle_destroyed(struct reg *reg)
+{
     reg->gone = true;
     reg->service->live--;
-    conn_freed(s, conn, end->unsent);
+    conn_freed(reg->service->s, reg->conn, reg->unsent_told);
 }
 
 struct reg *oracle_event(struct service *service, const struct ior_event *ev)
@@ -280,7 +284,7 @@ struct reg *oracle_event(struct service *service, const struct ior_event *ev)
     CHECK(s, 1, ev->user == reg->conn->user, "%s comes with another user pointer", name);
     CHECK(s, 1, (reg->conn->kind == KIND_LISTENER) == (s->in_listener), "%s came to the other callback", name);
     reg->quiet_ns = now(s);
-    if (ev->type == IOR_EV_DATA || ev->type == IOR_EV_EOF)
+    if (ev->type == IOR_EV_EOF || (ev->type == IOR_EV_DATA && ev->data.len > reg->conn->held))
         reg->active_ns = now(s);
     NOTE(s, "  event %s of %#llx", name, (unsigned long long)ev->id);
     mix(s, (uint64_t)ev->type << 32 ^ ev->id);

@@ -41,7 +41,7 @@ static void send_answer(struct reg *reg, size_t len, uint64_t before, int r, boo
     struct conn *conn = reg->conn;
     uint64_t after = ior_queued(reg->service->cx, reg->id);
     bool crowded = reg->service->rt->config.output_cap_bytes > 0 || conn->files || conn->shared;
-    bool gone = reg->finish || reg->closing || reg->asked || reg->told_eof || s->harsh > 0 || s->plan.faults ||
+    bool gone = reg->finish || conn->was_finished || reg->closing || reg->asked || reg->told_eof || s->harsh > 0 || s->plan.faults ||
                 s->plan.memory > 0 || reg->service->rt->stopping || reg->service->line;
     NOTE(s, "  send %zu to %#llx (%llu queued): %s", len, (unsigned long long)reg->id, (unsigned long long)before,
          r > 0 ? "full" : ior_errname(r));
@@ -65,7 +65,7 @@ static void send_answer(struct reg *reg, size_t len, uint64_t before, int r, boo
         }
         return;
     }
-    CHECK(s, 5, !reg->finish && !reg->closing && !reg->asked && !conn->connecting, "a send is taken after the end");
+    CHECK(s, 5, !reg->finish && !reg->closing && !reg->asked, "a send is taken after the end");
     conn->out->total += len;
     conn->files |= file;
     CHECK(s, 5, after == before + len, "a send of %zu bytes has changed the queue from %llu to %llu", len,
@@ -352,6 +352,8 @@ int conn_register(struct service *service, struct conn *conn)
 {
     struct story *s = service->s;
     ior_id id;
+    if (s->regs_n > REGS - 24 || conn->spells++ > 8)
+        return -ENOSPC;
     int r = ASK(s, ior_register(service->cx, conn->res, &id));
     registered_or(service, r, "register again");
     if (r < 0)
@@ -390,7 +392,7 @@ static void end_it(struct service *service, struct reg *reg)
         if (conn->pipe_in && conn->kind == KIND_STREAM)
             at_once = false;
         if (done(reg, ASK(s, ior_close(service->cx, reg->id, drain_ns)), "close")) {
-            reg->closing = true;
+            reg->closing = conn->was_finished = true;
             reg->asked |= at_once;
             reg->paused = reg->owed = false;
             reg->at_ns[IOR_DEADLINE_DRAIN] = ior_time_add(now(s), drain_ns);
@@ -401,7 +403,7 @@ static void end_it(struct service *service, struct reg *reg)
         }
     } else if (how == 1 && conn->kind == KIND_STREAM) {
         if (done(reg, ASK(s, ior_finish(service->cx, reg->id)), "finish"))
-            reg->finish = true;
+            reg->finish = conn->was_finished = true;
     } else if (how == 2 && !calm && transports(reg)) {
         if (done(reg, ASK(s, ior_abort(service->cx, reg->id)), "abort")) {
             reg->asked = true;

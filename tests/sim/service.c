@@ -124,12 +124,15 @@ static void on_event(struct service *service, struct ior_context *cx, const stru
     default:
         break;
     }
-    if (ev->type == IOR_EV_EOF && (reg->conn->kind == KIND_OWN || !reg->conn->half_open) && !reg->asked &&
-        !reg->closing) {
+    bool eof = ev->type == IOR_EV_EOF, end = ev->type == IOR_EV_END;
+    leave(service);
+    if (eof && (reg->conn->kind == KIND_OWN || !reg->conn->half_open) && !reg->asked && !reg->closing) {
         reg->closing = true; /* the runtime does, from here on */
+        reg->paused = reg->owed = false;
         reg->at_ns[IOR_DEADLINE_DRAIN] = ior_time_add(now(s), reg->conn->drain_ns);
     }
-    leave(service);
+    if (end && !s->ended)
+        oracle_destroyed(reg);
 }
 
 static void on_listener(void *self, struct ior_context *cx, const struct ior_event *ev)

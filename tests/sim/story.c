@@ -161,8 +161,8 @@ static void world_act(struct story *s)
         ior_sim_wall_jump(s->sim, a, (int64_t)pick(s, 7200) * 1000000000 - INT64_C(3600000000000));
         break;
     case 1:
-        if (!s->plan.calm)
-            (void)ior_sim_cut(s->sim, a, b);
+        if (!s->plan.calm && ior_sim_cut(s->sim, a, b) == 0)
+            s->harsh++;
         break;
     case 2:
         (void)ior_sim_heal(s->sim, a, b);
@@ -287,8 +287,8 @@ static void look_idle(struct story *s)
     ior_sim_settle(s->sim);
     for (int i = 0; i < s->plan.runtimes; i++) {
         struct ior_stats stats = {.struct_size = sizeof(stats)};
-        if (!s->runtimes[i].rt)
-            continue;
+        if (!s->runtimes[i].rt || s->runtimes[i].config.max_resources > 0)
+            continue; /* a listener that waits for a slot has a back-off */
         ior_runtime_stats(s->runtimes[i].rt, &stats);
         CHECK(s, 12, stats.timers == 0, "%llu timers and deadlines are armed, and all were turned off",
               (unsigned long long)stats.timers);

@@ -86,11 +86,12 @@ struct conn {
     struct inlet in;
     uint64_t consumed; /* of the flow that arrives: told, and not given back */
     uint64_t held;     /* given back, comes again */
-    bool connecting, half_open, full_reads, files, pipe_in, pipe_out, socket, shared;
+    bool connecting, half_open, full_reads, files, pipe_in, pipe_out, socket, shared, was_finished;
     bool lost; /* its fd was closed behind its back */
     size_t high, low, cap, unread_max, user_size;
     uint64_t idle_ns, connect_ns, drain_ns; /* of its options; 0: none, none, the default */
-    struct reg *reg;          /* NULL: not registered */
+    unsigned spells;
+    struct reg *reg;          /* the last registration */
     struct ior_resource *res; /* handed back, ours */
     struct peer *peer;        /* at the other end, where that is known */
     struct own *own;
@@ -107,7 +108,7 @@ struct reg {
     bool told_registered, told_open, told_eof, told_end, gone;
     bool asked; /* nothing but END is to come */
     bool closing, paused, full, owed, stopping;
-    uint64_t born, data_turn, unread_told;
+    uint64_t born, data_turn, unread_told, unsent_told;
     unsigned datas;
     uint64_t at_ns[4]; /* deadlines: not before */
     uint64_t user_seq;
@@ -323,6 +324,7 @@ struct reg *reg_new(struct service *service, struct conn *conn, ior_id id);
 struct reg *reg_find(const struct runtime *rt, ior_id id);
 struct reg *oracle_registered(struct service *service, ior_id id);
 struct reg *oracle_event(struct service *service, const struct ior_event *ev);
+void oracle_destroyed(struct reg *reg);
 struct conn *oracle_handover(struct service *service, struct ior_resource *res);
 /* What is so whenever all is quiet. `late`: all that is due is done. */
 void oracle_quiet(struct story *s);

@@ -415,6 +415,10 @@ void ior__stream_connect_result(struct ior_resource *res)
 {
     const struct ior_os *os = res->cx->rt->os;
     const struct ior__stream_opts *opts = stream_of(res)->opts;
+    if (res->bits & IOR__WRITE_DEAD) {
+        ior__end(res, IOR_ERROR, res->error, -1); /* told before it was handed back */
+        return;
+    }
     int error = 0;
     uint32_t len = sizeof(error);
     int err = os->getsockopt(os->arg, res->fd, SOL_SOCKET, SO_ERROR, &error, &len);

@@ -199,7 +199,7 @@ static void end_reason(struct story *s, struct reg *reg, const struct ior_event_
 {
     struct conn *conn = reg->conn;
     bool excused = s->harsh > 0 || s->plan.faults || s->plan.memory > 0 || conn->lost;
-    bool reads = conn->kind == KIND_STREAM && !conn->pipe_out && !reg->told_eof && !reg->closing;
+    bool reads = !reg->service->line && !reg->service->rt->stopping && conn->kind == KIND_STREAM && !conn->pipe_out && !reg->told_eof && !reg->closing;
     switch (end->why) {
     case IOR_ASKED:
         CHECK(s, 1, reg->asked || reg->closing, "END says `asked`, and nobody did");

@@ -67,6 +67,7 @@ static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emi
         return (int)n;
     if (!s->plan.calm && once_in(s, 100)) {
         conn_loose(own->conn);
+        own->conn->in.blind = true;
         s->harsh++;
         return -EIO;
     }

@@ -505,7 +505,7 @@ void act_accept(struct service *service, struct reg *reg, const struct ior_event
         s->harsh++;
         return;
     }
-    if (!s->ending && once_in(s, 3))
+    if (may_answer(s, 3))
         send_some(service, conn->reg);
 }
 
@@ -527,7 +527,7 @@ void act_data(struct service *service, struct reg *reg, size_t len)
         if (conn->in.flow)
             conn->in.flow->heard = conn->consumed;
     }
-    if (!s->ending && once_in(s, 5))
+    if (may_answer(s, 5))
         send_some(service, reg);
 }
 

@@ -21,7 +21,7 @@ static void enter(struct service *service, struct ior_context *cx, const char *w
 static void leave(struct service *service)
 {
     struct story *s = service->s;
-    for (unsigned n = 3; n > 0 && !s->in_free && !s->ended && once_in(s, 4); n--)
+    for (unsigned n = 3; n > 0 && !s->in_free && !s->ended && may_answer(s, 4); n--)
         act_any(s, service);
     s->in_callback = false;
     s->inside = NULL;
@@ -118,7 +118,7 @@ static void on_event(struct service *service, struct ior_context *cx, const stru
         break;
     case IOR_EV_EOF:
     case IOR_EV_DRAINED:
-        if (!s->ending && once_in(s, 3))
+        if (may_answer(s, 3))
             send_some(service, reg);
         break;
     default:

@@ -188,6 +188,7 @@ static void one_step(struct story *s)
 {
     static const uint64_t times[] = {1000, 1000000, 30000000, 1000000000};
     uint64_t what = pick(s, 16);
+    s->breath = 10;
     if (what < 6)
         act_any(s, NULL);
     else if (what < 11)

@@ -227,6 +227,7 @@ struct story {
     const struct options *options;
     bool in_callback, in_listener, in_request, in_free, ending, calm_end, verbose;
     unsigned harsh; /* acts that may break connections */
+    unsigned breath; /* so many sends inside events until the next step: two of ours would talk for ever */
     struct service *inside;
     struct reg *ended; /* END was told; its handover comes next */
     struct reg *lent;  /* inside its DATA event */
@@ -287,6 +288,15 @@ static inline void mix(struct story *s, uint64_t x)
 {
     s->hash = (s->hash ^ x) * UINT64_C(0x9e3779b97f4a7c15);
     s->hash ^= s->hash >> 29;
+}
+
+/* Whether an event may be answered. */
+static inline bool may_answer(struct story *s, uint64_t n)
+{
+    if (s->ending || s->breath == 0 || !once_in(s, n))
+        return false;
+    s->breath--;
+    return true;
 }
 
 static inline int asked(struct story *s, int r)

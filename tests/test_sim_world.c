@@ -256,7 +256,9 @@ static void things_are_put_on_the_calendar(void **state)
 static void stop_it(void *arg)
 {
     struct box *box = arg;
-    ior_controller_shutdown(ior_controller_of(box->cx), 0);
+    struct ior_controller *ctl = ior_controller_of(box->cx);
+    ior_controller_shutdown(ctl, 0);
+    ior_controller_unref(ctl);
 }
 
 static void a_program_runs_its_own_loop(void **state)
@@ -335,6 +337,7 @@ static void threads_send_commands(void **state)
         assert_int_equal(sender.sent, 50);
         assert_int_equal(box.commands, 50);
         assert_true(ior_sim_asleep(box.sim, box.rt));
+        ior_controller_unref(sender.ctl);
         assert_int_equal(box_free(&box), 0);
     }
 }

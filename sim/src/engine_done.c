@@ -23,39 +23,39 @@ static struct stash *stash_of(const struct node *node, int fd)
 static void drop(struct node *node, struct stash *stash)
 {
     for (; stash->fds_first < stash->fds_n; stash->fds_first++)
-        fd_close(node->sim, stash->fds[stash->fds_first], FD_CLOSED);
+        ior__fd_close(node->sim, stash->fds[stash->fds_first], FD_CLOSED);
     stash->fds_n = stash->fds_first = 0;
-    ring_free(&stash->bytes);
+    ior__ring_free(&stash->bytes);
     stash->ended = stash->told = stash->sending = stash->sent_known = false;
 }
 
-void done_watched(struct node *node, int fd, ior_id id)
+void ior__done_watched(struct node *node, int fd, ior_id id)
 {
     uint32_t at = (uint32_t)(fd - IOR_SIM_FD_FIRST);
     while (at >= node->stashes_room)
-        node->stashes = mem_room(node->stashes, node->stashes_room, &node->stashes_room, sizeof(struct stash *));
+        node->stashes = ior__mem_room(node->stashes, node->stashes_room, &node->stashes_room, sizeof(struct stash *));
     struct stash *stash = node->stashes[at];
     if (!stash)
-        stash = node->stashes[at] = mem_new(sizeof(*stash));
+        stash = node->stashes[at] = ior__mem_new(sizeof(*stash));
     if (stash->id != id)
         drop(node, stash);
     stash->id = id;
     stash->fd = fd;
 }
 
-void done_free(struct node *node)
+void ior__done_free(struct node *node)
 {
     for (uint32_t i = 0; i < node->stashes_room; i++) {
         struct stash *stash = node->stashes[i];
         if (!stash)
             continue;
         drop(node, stash);
-        mem_free(stash->fds);
-        mem_free(stash->iov);
-        mem_free(stash);
+        ior__mem_free(stash->fds);
+        ior__mem_free(stash->iov);
+        ior__mem_free(stash);
     }
-    mem_free(node->stashes);
-    mem_free(node->sending);
+    ior__mem_free(node->stashes);
+    ior__mem_free(node->sending);
     node->stashes = NULL;
     node->sending = NULL;
     node->stashes_room = node->sending_n = node->sending_room = 0;
@@ -63,7 +63,7 @@ void done_free(struct node *node)
 
 /* ---- what is told ---- */
 
-bool done_is_armed(const struct watch *watch)
+bool ior__done_is_armed(const struct watch *watch)
 {
     return (watch->interest & IOR_READ) && (watch->interest & (IOR_RECEIVES | IOR_ACCEPTS));
 }
@@ -79,7 +79,7 @@ static bool is_full(const struct stash *stash)
 }
 
 /* HUP and ERR are told by the receive that finds them, and only after it. */
-unsigned done_what(const struct watch *watch, unsigned ready)
+unsigned ior__done_what(const struct watch *watch, unsigned ready)
 {
     const struct stash *stash = stash_of(watch->node, watch->fd);
     unsigned what = ready & watch->interest & IOR_WRITE;
@@ -114,22 +114,22 @@ static bool receive(struct watch *watch, struct stash *stash)
     unsigned char bytes[HELD_BYTES];
     size_t most = HELD_BYTES - stash->bytes.len;
 
-    call_begin(&call, node, IOR_SIM_RECV, watch->fd);
+    ior__call_begin(&call, node, IOR_SIM_RECV, watch->fd);
     call.a = most;
     most = most < end->arrived ? most : end->arrived;
-    int err = call_fault(&call, most);
+    int err = ior__call_fault(&call, most);
     if (err == 0)
-        err = end_may_take(sim, end);
+        err = ior__end_may_take(sim, end);
     if (err <= 0) {
-        is_over(stash, (int)call_end(&call, err));
+        is_over(stash, (int)ior__call_end(&call, err));
         return false;
     }
     if (call.short_of && most > 1)
         most = 1 + (size_t)ior_sim_choose(sim, most - 1);
-    size_t n = end_take(sim, end, bytes, most, NULL);
-    ring_put(&stash->bytes, bytes, n);
+    size_t n = ior__end_take(sim, end, bytes, most, NULL);
+    ior__ring_put(&stash->bytes, bytes, n);
     call.b = ior_sim_sum(0, bytes, n);
-    call_end(&call, (int64_t)n);
+    ior__call_end(&call, (int64_t)n);
     return end->arrived > 0 || end->fin_seen || end->error || end->state == END_DEAD || end->other_gone;
 }
 
@@ -141,12 +141,12 @@ static bool accept_one(struct watch *watch, struct stash *stash)
         is_over(stash, fd);
         return false;
     }
-    stash->fds = mem_room(stash->fds, stash->fds_n, &stash->fds_room, sizeof(int));
+    stash->fds = ior__mem_room(stash->fds, stash->fds_n, &stash->fds_room, sizeof(int));
     stash->fds[stash->fds_n++] = fd;
     return watch->file->bound->queue_len > 0;
 }
 
-void done_work(struct watch *watch)
+void ior__done_work(struct watch *watch)
 {
     struct stash *stash = stash_of(watch->node, watch->fd);
     struct ior_sim *sim = watch->node->sim;
@@ -187,10 +187,10 @@ static ssize_t engine_recv(void *engine, int fd, ior_id id, void *bytes, size_t 
         return take_end(stash);
     while (done < len && stash->bytes.len > 0) {
         const unsigned char *piece;
-        size_t n = ring_look(&stash->bytes, &piece);
+        size_t n = ior__ring_look(&stash->bytes, &piece);
         n = n < len - done ? n : len - done;
         memcpy((unsigned char *)bytes + done, piece, n);
-        ring_drop(&stash->bytes, n);
+        ior__ring_drop(&stash->bytes, n);
         done += n;
     }
     return (ssize_t)done;
@@ -225,7 +225,7 @@ static void do_send(struct node *node, struct stash *stash)
         node->short_send = true;
 }
 
-void done_flush(struct node *node)
+void ior__done_flush(struct node *node)
 {
     for (uint32_t i = 0; i < node->sending_n; i++)
         do_send(node, node->stashes[node->sending[i]]);
@@ -238,11 +238,11 @@ static int engine_send(void *engine, int fd, ior_id id, const struct iovec *iov,
     if (fd < IOR_SIM_FD_FIRST || n <= 0)
         return -EINVAL;
     if (!stash_with(node, fd, id))
-        done_watched(node, fd, id);
+        ior__done_watched(node, fd, id);
     struct stash *stash = stash_of(node, fd);
     if (stash->sending || stash->sent_known)
-        violate(node->sim, IOR_SIM_BAD_ARGUMENT, "a send on fd %d beside another", fd - IOR_SIM_FD_FIRST);
-    stash->iov = mem_grow(stash->iov, (size_t)n * sizeof(*iov));
+        ior__violate(node->sim, IOR_SIM_BAD_ARGUMENT, "a send on fd %d beside another", fd - IOR_SIM_FD_FIRST);
+    stash->iov = ior__mem_grow(stash->iov, (size_t)n * sizeof(*iov));
     memcpy(stash->iov, iov, (size_t)n * sizeof(*iov));
     stash->iov_n = n;
     stash->send_len = 0;
@@ -254,7 +254,7 @@ static int engine_send(void *engine, int fd, ior_id id, const struct iovec *iov,
         do_send(node, stash);
         return 0;
     }
-    node->sending = mem_room(node->sending, node->sending_n, &node->sending_room, sizeof(uint32_t));
+    node->sending = ior__mem_room(node->sending, node->sending_n, &node->sending_room, sizeof(uint32_t));
     node->sending[node->sending_n++] = (uint32_t)(fd - IOR_SIM_FD_FIRST);
     return 0;
 }
@@ -264,7 +264,7 @@ static ssize_t engine_sent(void *engine, int fd, ior_id id)
     struct node *node = engine;
     struct stash *stash = stash_with(node, fd, id);
     if (!stash || (!stash->sending && !stash->sent_known)) {
-        violate(node->sim, IOR_SIM_BAD_ARGUMENT, "sent of fd %d, where no send was begun", fd - IOR_SIM_FD_FIRST);
+        ior__violate(node->sim, IOR_SIM_BAD_ARGUMENT, "sent of fd %d, where no send was begun", fd - IOR_SIM_FD_FIRST);
         return -EINVAL;
     }
     do_send(node, stash);
@@ -277,22 +277,22 @@ static ssize_t engine_sent(void *engine, int fd, ior_id id)
 
 static int engine_flush(void *engine)
 {
-    done_flush(engine);
+    ior__done_flush(engine);
     return 0;
 }
 
-const struct ior_engine_ops sim_engine_done = {
+const struct ior_engine_ops ior__sim_engine_done = {
     .struct_size = sizeof(struct ior_engine_ops),
     .features = IOR_ENGINE_DOES_IO,
     .name = "sim-done",
-    .open = engine_open,
-    .close = engine_close,
-    .watch = engine_watch,
-    .rewatch = engine_rewatch,
-    .unwatch = engine_unwatch,
-    .wait = engine_wait,
-    .wake = engine_wake,
-    .rebuild = engine_rebuild,
+    .open = ior__engine_open,
+    .close = ior__engine_close,
+    .watch = ior__engine_watch,
+    .rewatch = ior__engine_rewatch,
+    .unwatch = ior__engine_unwatch,
+    .wait = ior__engine_wait,
+    .wake = ior__engine_wake,
+    .rebuild = ior__engine_rebuild,
     .recv = engine_recv,
     .accept = engine_accept,
     .send = engine_send,

@@ -117,7 +117,7 @@ static void args_text(const struct call *call, char *text, size_t len)
         memmove(text, text + 1, strlen(text));
 }
 
-void trace_call(struct call *call, int64_t result)
+void ior__trace_call(struct call *call, int64_t result)
 {
     struct node *node = call->node;
     struct ior_sim *sim = node->sim;
@@ -136,7 +136,7 @@ void trace_call(struct call *call, int64_t result)
          result_text(result, room, sizeof(room)));
 }
 
-void trace_net(struct ior_sim *sim, const char *what, const struct end *end, uint64_t n, int err)
+void ior__trace_net(struct ior_sim *sim, const char *what, const struct end *end, uint64_t n, int err)
 {
     feed(sim, sim->now_ns);
     feed_text(sim, what);
@@ -150,7 +150,7 @@ void trace_net(struct ior_sim *sim, const char *what, const struct end *end, uin
          err ? " " : "", err ? result_text(-(int64_t)err, room, sizeof(room)) : "");
 }
 
-void trace_text(struct ior_sim *sim, const char *text)
+void ior__trace_text(struct ior_sim *sim, const char *text)
 {
     feed(sim, sim->now_ns);
     feed_text(sim, text);
@@ -165,10 +165,10 @@ void ior_sim_note(struct ior_sim *sim, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    trace_text(sim, text);
+    ior__trace_text(sim, text);
 }
 
-void violate(struct ior_sim *sim, enum ior_sim_violation what, const char *format, ...)
+void ior__violate(struct ior_sim *sim, enum ior_sim_violation what, const char *format, ...)
 {
     char text[256], line[320];
     va_list args;
@@ -177,7 +177,7 @@ void violate(struct ior_sim *sim, enum ior_sim_violation what, const char *forma
     va_end(args);
     sim->violations++;
     snprintf(line, sizeof(line), "violation: %s: %s", ior_sim_violation_name(what), text);
-    trace_text(sim, line);
+    ior__trace_text(sim, line);
     if (sim->config.violation)
         sim->config.violation(sim->config.violation_arg, what, text);
 }

@@ -87,6 +87,7 @@ struct ior__deadlines {
 /* The queues whose first bytes the engine is writing; linked through next and previous. */
 struct ior__sending {
     struct ior__output *first, *last;
+    uint64_t begun_ns; /* all of them in one turn */
 };
 
 /* A timer of a service. */
@@ -326,11 +327,16 @@ void ior__backoff(struct ior_resource *res, int err);
 void ior__fd_freed(struct ior_runtime *rt);
 uint64_t ior__deadline_after(const struct ior_runtime *rt, uint64_t after_ns);
 
-static inline void ior__touch_idle(struct ior_resource *res)
+static inline void ior__touch_idle_at(struct ior_resource *res, uint64_t ns)
 {
     struct ior__deadlines *deadlines = res->deadlines;
     if (deadlines && deadlines->idle_ns != IOR_NEVER)
-        deadlines->at_ns[IOR_DEADLINE_IDLE] = ior_time_add(res->cx->rt->now_ns, deadlines->idle_ns);
+        deadlines->at_ns[IOR_DEADLINE_IDLE] = ior_time_add(ns, deadlines->idle_ns);
+}
+
+static inline void ior__touch_idle(struct ior_resource *res)
+{
+    ior__touch_idle_at(res, res->cx->rt->now_ns);
 }
 
 /* ---- service_timers.c ---- */

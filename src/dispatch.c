@@ -77,7 +77,8 @@ void ior__io_done(struct ior_resource *res, unsigned io, int r)
         ior__end(res, IOR_ERROR, -r, -1);
     } else if (r == IOR_IO_MORE) {
         ior__ready_add(rt, res, io);
-    } else if (IOR_UNLIKELY((res->bits & (IOR__WRITE_DEAD | IOR__PAUSED | IOR__BACKOFF)) == IOR__WRITE_DEAD)) {
+    } else if (IOR_UNLIKELY((res->bits & (IOR__WRITE_DEAD | IOR__PAUSED | IOR__BACKOFF | IOR__IN_READY)) ==
+                            IOR__WRITE_DEAD)) {
         ior__end(res, IOR_ERROR, res->error, -1); /* what was to be read has been */
     }
 }

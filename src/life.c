@@ -291,7 +291,7 @@ void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadlin
         rt->starving--;
     res->bits = (res->bits & ~(uint32_t)IOR__BACKOFF) | IOR__ENDING;
     ior__leave_set(res);
-    ior__send_settle(res);
+    ior__send_stop(res);
     fd_owner_clear(rt, res);
     ior__deadlines_drop(res);
     if (res->bits & IOR__IN_WORK)
@@ -391,13 +391,17 @@ static void tell_end(struct ior_resource *res)
     ior__tell(res, &ev);
 }
 
-/* What the engine took from the fd and nobody saw goes with the resource. */
-static void take_held(struct ior_resource *res)
+/*
+ * What the engine took from the fd and nobody saw goes with the resource. The answer is an error among it: no part of
+ * this end, and not told by the kernel again, so it stays with the resource, as a failed write does.
+ */
+static int take_held(struct ior_resource *res)
 {
     if ((res->bits & (IOR__STREAM | IOR__SOCKET)) == (IOR__STREAM | IOR__SOCKET))
-        ior__stream_take_held(res);
-    else if (res->ops == &ior__listener_ops)
+        return ior__stream_take_held(res);
+    if (res->ops == &ior__listener_ops)
         ior__listener_take_held(res);
+    return 0;
 }
 
 /* Tells END, frees the id, hands the resource over. */
@@ -406,9 +410,13 @@ static void finalize(struct ior_resource *res)
     struct ior_context *cx = res->cx;
     struct ior_runtime *rt = cx->rt;
     ior__output_open(res);
-    if (IOR_UNLIKELY(rt->does_io))
-        take_held(res);
+    ior__send_settle(res);
+    int held_error = IOR_UNLIKELY(rt->does_io) ? take_held(res) : 0;
     tell_end(res);
+    if (IOR_UNLIKELY(held_error < 0) && !(res->bits & IOR__WRITE_DEAD)) {
+        res->error = (int16_t)-held_error;
+        res->bits |= IOR__WRITE_DEAD;
+    }
     ior__output_leave(res);
     detach(res);
     void (*handover)(void *, struct ior_context *, struct ior_resource *) =

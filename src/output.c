@@ -164,6 +164,7 @@ static int begin_send(struct ior_resource *res, const struct iovec *iov, int n, 
     int err = rt->engine_ops->send(rt->engine, res->fd, res->id, iov, n);
     if (err < 0)
         return err;
+    rt->sending.begun_ns = rt->now_ns;
     out->in_flight = len;
     out->owner = res;
     out->next = NULL;
@@ -280,39 +281,53 @@ static ssize_t take_sent(struct ior_resource *res)
         out->previous->next = out->next;
     else
         rt->sending.first = out->next;
+    if (!rt->sending.first)
+        rt->sends_awaited = false;
     out->next = out->previous = NULL;
     out->owner = NULL;
     out->in_flight = 0;
-    if (n > 0) {
-        consume(res, (uint64_t)n);
-        ior__touch_idle(res);
-    }
     return n;
 }
 
-void ior__send_settle(struct ior_resource *res)
+/* In a request, where no buffer may be released: what was written leaves the queue later. */
+void ior__send_stop(struct ior_resource *res)
 {
     struct ior__output *out = res->output;
-    if (!out || out->in_flight == 0)
+    if (!out || !out->owner)
         return;
     ssize_t n = take_sent(res);
-    if (n < 0 && n != -EAGAIN && n != -ENOBUFS && n != -ENOMEM && n != -EINTR) {
+    if (n > 0) {
+        out->in_flight = (uint64_t)n;
+    } else if (n < 0 && n != -EAGAIN && n != -ENOBUFS && n != -ENOMEM && n != -EINTR) {
         ior__latch_error(res, (int)-n);
         res->bits |= IOR__WRITE_DEAD;
     }
 }
 
+void ior__send_settle(struct ior_resource *res)
+{
+    struct ior__output *out = res->output;
+    uint64_t written = out ? out->in_flight : 0;
+    if (written == 0)
+        return;
+    out->in_flight = 0;
+    consume(res, written);
+    ior__output_release(res);
+}
+
 void ior__sends_done(struct ior_runtime *rt)
 {
-    rt->sends_awaited = false;
     for (struct ior__output *out = rt->sending.first; out; out = rt->sending.first) {
         struct ior_resource *res = out->owner;
         uint64_t tried = out->in_flight;
         ssize_t n = take_sent(res);
-        if (IOR_LIKELY(!out->head) && !(res->bits & IOR__WRITE_UNUSUAL_BITS)) {
-            ior__output_release(res);
-            continue;
+        if (n > 0) {
+            consume(res, (uint64_t)n);
+            ior__touch_idle_at(res, rt->sending.begun_ns);
         }
+        ior__output_release(res); /* at once: services may send before the end of the turn */
+        if (IOR_LIKELY(!res->output) && !(res->bits & IOR__WRITE_UNUSUAL_BITS))
+            continue;
         if (n != -EINTR)
             wrote(res, n < 0 ? (int)n : (uint64_t)n == tried);
         if (!(res->bits & IOR__ENDING))

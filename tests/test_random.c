@@ -259,7 +259,8 @@ static void kernel_acts(void)
     struct conn *c = some_conn();
     switch (any(6)) {
     case 0:
-        script_fail_next(w.r->script, call, call == SCRIPT_WAIT ? ENOMEM : errors[any(4)]);
+        /* No kernel says EAGAIN where a stream has bytes: after a failed write it is taken for the end of them. */
+        script_fail_next(w.r->script, call, call == SCRIPT_WAIT ? ENOMEM : errors[any(call == SCRIPT_RECV ? 3 : 4)]);
         break;
     case 1:
         script_interrupt(w.r->script, 1);
@@ -362,7 +363,9 @@ static void check_end(struct conn *c, const struct ior_event *ev)
     assert_int_equal(ev->end.written, script_heard(w.r->script, c->fd));
     if (c->pipe)
         return;
-    bool by_peer = ev->end.why == IOR_EOF || (ev->end.why == IOR_ERROR && ev->end.error != EIO);
+    /* ENOMEM: what an engine had received could not be kept over a handover. */
+    bool ours = ev->end.error == EIO || ev->end.error == ENOMEM;
+    bool by_peer = ev->end.why == IOR_EOF || (ev->end.why == IOR_ERROR && !ours);
     if (!by_peer || res->closing || !res->open)
         return;
     size_t left = script_unread(w.r->script, c->fd);
@@ -589,9 +592,18 @@ static void inv15_same_seed_same_log(void **state)
     seed = 0;
 }
 
+/* The same with an engine that does the I/O (support/eager.c). */
+static void random_stories_of_finished_work(void **state)
+{
+    setenv("IOR_SCRIPT_SHAPE", "done", 1);
+    random_stories(state);
+    inv15_same_seed_same_log(state);
+}
+
 static int tell_the_seed(void **state)
 {
     (void)state;
+    unsetenv("IOR_SCRIPT_SHAPE");
     if (seed != 0)
         print_message("the story that failed: RANDOM_SEED=%llu\n", (unsigned long long)seed);
     return 0;
@@ -602,6 +614,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(random_stories, tell_the_seed),
         cmocka_unit_test_teardown(inv15_same_seed_same_log, tell_the_seed),
+        cmocka_unit_test_teardown(random_stories_of_finished_work, tell_the_seed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -197,6 +197,8 @@ static void close_over_unread_input_is_a_reset(void **state)
 {
     struct box box = {0};
     (void)state;
+    if (box_shape == IOR_SIM_SHAPE_DONE)
+        return; /* the engine has read it */
     box_init(&box, NULL);
     struct ior_sim_peer *peer = box_dial(&box);
     assert_int_equal(ior_pause(box.cx, box.last), 0);
@@ -295,7 +297,7 @@ static void a_full_backlog_makes_wait(void **state)
     unsigned open = 0;
     for (int i = 0; i < 8; i++)
         open += info_of(peers[i]).state == IOR_SIM_PEER_OPEN;
-    assert_int_equal(open, 2);
+    assert_true(box_shape == IOR_SIM_SHAPE_DONE ? open < 8 : open == 2); /* an engine may have accepted some */
     assert_int_equal(ior_resume(box.cx, box.listener), 0);
     ior_sim_run_for(box.sim, 60 * IOR_NS_PER_SEC);
     assert_int_equal(box.accepted, 8);
@@ -414,5 +416,7 @@ int main(void)
         cmocka_unit_test(files_are_sent),
     };
 
-    return cmocka_run_group_tests_name("simulated streams", tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("simulated streams, what is ready", tests, NULL, NULL);
+    box_shape = IOR_SIM_SHAPE_DONE;
+    return failed + cmocka_run_group_tests_name("simulated streams, what is done", tests, NULL, NULL);
 }

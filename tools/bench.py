@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmarks: what an echoed message, a connection, a timer and a command cost, next to a bare epoll loop.
 
-Timing is done in interleaved rounds: the bare loop, the echo example, and the bare loop once more, which shows what
-differences mean nothing on this machine today. The server has one core, the client another. See docs/benchmarks.md.
+Timing is done in interleaved rounds: the bare loop (or the echo example on another engine), the echo example, and the
+first once more, which shows what differences mean nothing on this machine today. The server has one core, the client another. See docs/benchmarks.md.
 """
 import argparse
 import os
@@ -20,13 +20,16 @@ ECHO = [
     ("echo-100", "100 connections", {"c": 100}),
     ("echo-1000", "1,000 connections", {"c": 1000}),
     ("echo-8000", "8,000 connections", {"c": 8000}),
+    ("deep-1", "1 connection, depth 16", {"c": 1, "d": 16}),
     ("deep-100", "100 connections, depth 16", {"c": 100, "d": 16}),
+    ("deep-1000", "1,000 connections, depth 16", {"c": 1000, "d": 16}),
+    ("deep-8000", "8,000 connections, depth 16", {"c": 8000, "d": 16}),
     ("large-50", "50 connections, 16 KiB", {"c": 50, "s": 16384}),
     ("sparse-1000-1", "1,000 connections, 1 active", {"c": 1, "i": 999}),
     ("sparse-8000-1", "8,000 connections, 1 active", {"c": 1, "i": 7999}),
     ("sparse-8000-100", "8,000 connections, 100 active", {"c": 100, "i": 7900}),
 ]
-OTHERS = ["counts", "memory", "timers", "commands", "watchers"]
+OTHERS = ["kv", "counts", "memory", "timers", "commands", "watchers"]
 
 
 def parse():
@@ -34,7 +37,9 @@ def parse():
     parser.add_argument("what", nargs="*", metavar="SCENARIO",
                         help="'quick' (fewer and shorter rounds), or some of: " +
                         ", ".join([name for name, _, _ in ECHO] + OTHERS) + "; none: all")
-    parser.add_argument("--engine", default=os.environ.get("IOR_ENGINE") or "epoll", help="poll or epoll (the default)")
+    parser.add_argument("--engine", default=os.environ.get("IOR_ENGINE") or "epoll", help="epoll (the default), uring, poll")
+    parser.add_argument("--against", metavar="ENGINE",
+                        help="compare with our own echo on that engine, not with a bare epoll loop")
     parser.add_argument("--rounds", type=int, help="interleaved rounds of timing (11; quick: 3)")
     parser.add_argument("--seconds", type=float, help="how long one server is measured in a round (0.7; quick: 0.2)")
     options = parser.parse_args()
@@ -62,20 +67,19 @@ def spread(values):
 
 
 class Pair:
-    """A scenario's rounds: figures by server and name, one for each round."""
+    """A scenario's rounds: figures by server and name, one for each round. "bare" is what ours is compared with."""
 
-    def __init__(self, options, arguments):
+    def __init__(self, options, base, ours, client):
         cores = measure.cores()
         self.runs = {"bare": [], "ours": [], "again": []}
         order = list(self.runs)
-        commands = {"bare": [measure.BARE], "ours": measure.echo_command(options.engine), "again": [measure.BARE]}
+        commands = {"bare": base, "ours": ours, "again": base}
         servers = {name: measure.Server(command, core=cores[0]) for name, command in commands.items()}
         try:
             for number in range(options.rounds):
                 first = number % len(order)
                 for name in order[first:] + order[:first]:
-                    self.runs[name].append(measure.client(servers[name], cores[-1], t=options.seconds,
-                                                          p=servers[name].pid, **arguments))
+                    self.runs[name].append(client(servers[name], cores[-1]))
         finally:
             for server in servers.values():
                 server.stop()
@@ -93,25 +97,53 @@ def echo(options):
     if not rows:
         return
     print(f"\n## Echo, 64 bytes, engine {options.engine}: {options.rounds} interleaved rounds of {options.seconds} s")
-    print("Ratios to the bare loop: median (quartiles of single rounds). Control: the bare loop against itself.\n")
-    print(f"{'':30} {'bare':>9} | {'throughput':>18} {'control':>18} |"
-          f" {'bare':>7} {'CPU a message':>18} {'control':>18}")
+    base = f"echo on {options.against}" if options.against else "the bare loop"
+    print(f"Ratios to {base}: median (quartiles of single rounds). Control: {base} against itself.\n")
+    print(f"{'':30} {(options.against or 'bare'):>9} | {'throughput':>18} {'control':>18} |"
+          f" {(options.against or 'bare'):>7} {'CPU a message':>18} {'control':>18}")
     print(f"{'':30} {'msg/s':>9} | {'':18} {'':18} | {'ns':>7} {'':18} {'':18}")
     verdicts = []
     for name, title, arguments in rows:
-        pair = Pair(options, arguments)
+        def client(server, core, arguments=arguments):
+            return measure.client(server, core, t=options.seconds, p=server.pid, **arguments)
+        bare = measure.echo_command(options.against) if options.against else [measure.BARE]
+        pair = Pair(options, bare, measure.echo_command(options.engine), client)
         cpu, control = pair.ratios("ours", "cpu_ns"), pair.ratios("again", "cpu_ns")
         print(f"{title:30} {statistics.median(pair.values('bare', 'rate')):9.0f} |"
               f" {spread(pair.ratios('ours', 'rate')):>18} {spread(pair.ratios('again', 'rate')):>18} |"
               f" {statistics.median(pair.values('bare', 'cpu_ns')):7.0f} {spread(cpu):>18} {spread(control):>18}",
               flush=True)
-        if name == "sparse-8000-1":
+        if name == "sparse-8000-1" and not options.against:
             most = 1.1 * max(1, quartiles(control)[2])
             found = statistics.median(cpu)
             verdicts.append(f"{title}: CPU for a message is {found:.2f} of the bare loop's; limit {most:.2f} (1.10 and "
                             f"the control's upper quartile): {'ok' if found <= most else 'OVER'}")
     for verdict in verdicts:
         print("\n" + verdict)
+
+
+def kv(options):
+    """The key-value example under redis-benchmark -P 16: CPU for a request, against another engine."""
+    base = options.against or "epoll"
+    print(f"\n## kv, 100 connections, 16 requests in one write, engine {options.engine} against {base}\n")
+    if not shutil.which("redis-benchmark"):
+        print("left out: redis-benchmark is not installed")
+        return
+    requests = 100000 if options.quick else 400000
+
+    def client(server, core):
+        host, port = server.address.rsplit(":", 1)
+        before = measure.cpu_ns(server.pid)
+        subprocess.run(["taskset", "-c", str(core), "redis-benchmark", "-h", host, "-p", port, "-P", "16", "-c", "100",
+                        "-t", "set,get", "-n", str(requests // 2), "-q"], stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, check=True, timeout=10 * measure.WAIT_S)
+        return {"cpu_ns": (measure.cpu_ns(server.pid) - before) / requests}
+
+    def command(engine):
+        return [measure.example("kv"), "--listen", "127.0.0.1:0", "--engine", engine]
+    pair = Pair(options, command(base), command(options.engine), client)
+    print(f"CPU a request: {statistics.median(pair.values('bare', 'cpu_ns')):.0f} ns on {base}; ratio "
+          f"{spread(pair.ratios('ours', 'cpu_ns'))}, control {spread(pair.ratios('again', 'cpu_ns'))}", flush=True)
 
 
 def counts(options):
@@ -121,8 +153,8 @@ def counts(options):
             return
     print("\n## Counts for an echoed 64-byte message (10 connections for instructions, 100 for system calls)\n")
     print(f"{'':12} {'instructions':>14} {'depth 16':>9} {'system calls':>14} {'depth 16':>9}")
-    for name, command in (("bare epoll", [measure.BARE]), ("ours, epoll", measure.echo_command("epoll")),
-                          ("ours, poll", measure.echo_command("poll"))):
+    ours = [("ours, " + engine, measure.echo_command(engine)) for engine in measure.engines()]
+    for name, command in [("bare epoll", [measure.BARE]), *ours]:
         figures = [measure.instructions_per_message(command, 200, 2200, c=10),
                    measure.instructions_per_message(command, 200, 2200, c=10, d=16),
                    measure.system_calls_per_message(command, 20, 120, c=100),

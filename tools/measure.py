@@ -29,6 +29,18 @@ def echo_command(engine):
     return [example("echo"), "--listen", "127.0.0.1:0", "--engine", engine]
 
 
+def engines():
+    """The engines that work here, by name: those that echo starts on."""
+    found = []
+    for engine in ("epoll", "uring", "poll"):
+        try:
+            Server(echo_command(engine)).stop()
+        except RuntimeError:
+            continue
+        found.append(engine)
+    return found
+
+
 def raise_fd_limit():
     """Raises the soft limit of open files for this process and those it starts; answers it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -108,6 +120,12 @@ class Server:
         """Memory that is the process's own: not files, not shared."""
         with open(f"/proc/{self.pid}/smaps_rollup", encoding="ascii") as file:
             return 1024 * int(re.search(r"^Anonymous:\s+(\d+) kB", file.read(), re.M).group(1))
+
+
+def cpu_ns(pid):
+    """CPU time that a process's main thread has used."""
+    with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+        return int(file.read().split()[0])
 
 
 def client(server, core=None, **options):

@@ -12,7 +12,7 @@ static bool before(const struct due *a, const struct due *b)
 
 static void put(struct ior_sim *sim, struct due due)
 {
-    sim->calendar = mem_room(sim->calendar, sim->calendar_n, &sim->calendar_room, sizeof(*sim->calendar));
+    sim->calendar = ior__mem_room(sim->calendar, sim->calendar_n, &sim->calendar_room, sizeof(*sim->calendar));
     uint32_t at = sim->calendar_n++;
     sim->loud += due.what < DUE_TIMEOUT;
     while (at > 0 && before(&due, &sim->calendar[(at - 1) / 2])) {
@@ -22,7 +22,7 @@ static void put(struct ior_sim *sim, struct due due)
     sim->calendar[at] = due;
 }
 
-void calendar_add(struct ior_sim *sim, uint64_t at_ns, struct due due)
+void ior__calendar_add(struct ior_sim *sim, uint64_t at_ns, struct due due)
 {
     due.at_ns = at_ns;
     due.seq = sim->seq++;
@@ -49,40 +49,40 @@ static struct due take_first(struct ior_sim *sim)
     return first;
 }
 
-uint64_t calendar_next(const struct ior_sim *sim)
+uint64_t ior__calendar_next(const struct ior_sim *sim)
 {
     return sim->calendar_n > 0 ? sim->calendar[0].at_ns : IOR_NEVER;
 }
 
-void calendar_do(struct ior_sim *sim)
+void ior__calendar_do(struct ior_sim *sim)
 {
     struct due due = take_first(sim);
 
     switch ((enum due_what)due.what) {
     case DUE_SYN:
-        listener_syn(sim, &due);
+        ior__listener_syn(sim, &due);
         break;
     case DUE_SYN_ACK:
-        listener_syn_ack(sim, &due);
+        ior__listener_syn_ack(sim, &due);
         break;
     case DUE_REFUSED:
     case DUE_DATA:
     case DUE_FIN:
     case DUE_RESET:
-        end_segment(sim, &due);
+        ior__end_segment(sim, &due);
         break;
     case DUE_DRAIN:
-        peer_drain_due(sim, &due);
+        ior__peer_drain_due(sim, &due);
         break;
     case DUE_TIMEOUT:
-        end_timeout(sim, &due);
+        ior__end_timeout(sim, &due);
         break;
     case DUE_ACT:
-        act_run(sim, due.n);
+        ior__act_run(sim, due.n);
         break;
     case DUE_THREAD:
         if (sim->threads[due.a.index].turn == due.a.gen)
-            thread_run(sim, due.a.index);
+            ior__thread_run(sim, due.a.index);
         break;
     case DUE_HEAL:
         ior_sim_heal(sim, (int)due.a.index, (int)due.b.index);
@@ -90,13 +90,13 @@ void calendar_do(struct ior_sim *sim)
     }
 }
 
-void calendar_hold(struct ior_sim *sim, const struct due *due)
+void ior__calendar_hold(struct ior_sim *sim, const struct due *due)
 {
-    sim->held = mem_room(sim->held, sim->held_n, &sim->held_room, sizeof(*sim->held));
+    sim->held = ior__mem_room(sim->held, sim->held_n, &sim->held_room, sizeof(*sim->held));
     sim->held[sim->held_n++] = *due;
 }
 
-void calendar_release(struct ior_sim *sim)
+void ior__calendar_release(struct ior_sim *sim)
 {
     uint32_t n = sim->held_n;
 
@@ -107,7 +107,7 @@ void calendar_release(struct ior_sim *sim)
     sim->held_n = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct due due = sim->held[i];
-        struct end *from = end_at(sim, due.b);
+        struct end *from = ior__end_at(sim, due.b);
         if (from && from->held > 0)
             from->held--;
         put(sim, due);

@@ -5,7 +5,7 @@
  */
 #include "world.h"
 
-uint64_t mix64(uint64_t *state)
+uint64_t ior__mix64(uint64_t *state)
 {
     uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
 
@@ -20,11 +20,11 @@ uint64_t ior_sim_choose(struct ior_sim *sim, uint64_t n)
         return 0;
     if (sim->config.choose)
         return sim->config.choose(sim->config.choose_arg, n) % n;
-    uint64_t x = mix64(&sim->random);
+    uint64_t x = ior__mix64(&sim->random);
     return n <= UINT32_MAX ? ((x >> 32) * n) >> 32 : x % n;
 }
 
-bool chance(struct ior_sim *sim, uint32_t one_in)
+bool ior__chance(struct ior_sim *sim, uint32_t one_in)
 {
     return SIM_UNLIKELY(one_in > 0) && ior_sim_choose(sim, one_in) == one_in - 1u;
 }

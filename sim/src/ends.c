@@ -17,7 +17,7 @@
 
 /* ---- where they live ---- */
 
-struct end *end_at(const struct ior_sim *sim, struct ref ref)
+struct end *ior__end_at(const struct ior_sim *sim, struct ref ref)
 {
     if (ref.gen == 0)
         return NULL;
@@ -25,7 +25,7 @@ struct end *end_at(const struct ior_sim *sim, struct ref ref)
     return end->self.gen == ref.gen && end->state != END_FREE ? end : NULL;
 }
 
-struct end *end_new(struct ior_sim *sim, enum end_kind kind, uint32_t host)
+struct end *ior__end_new(struct ior_sim *sim, enum end_kind kind, uint32_t host)
 {
     struct end *end;
     struct ref self;
@@ -39,8 +39,8 @@ struct end *end_new(struct ior_sim *sim, enum end_kind kind, uint32_t host)
         self.index = sim->ends_made++;
         self.gen = 1;
         if (self.index / PAGE_ENDS == sim->pages_n) {
-            sim->pages = mem_room(sim->pages, sim->pages_n, &sim->pages_room, sizeof(struct end *));
-            sim->pages[sim->pages_n++] = mem_new(PAGE_ENDS * sizeof(struct end));
+            sim->pages = ior__mem_room(sim->pages, sim->pages_n, &sim->pages_room, sizeof(struct end *));
+            sim->pages[sim->pages_n++] = ior__mem_new(PAGE_ENDS * sizeof(struct end));
         }
         end = &sim->pages[self.index / PAGE_ENDS][self.index % PAGE_ENDS];
     }
@@ -53,24 +53,24 @@ struct end *end_new(struct ior_sim *sim, enum end_kind kind, uint32_t host)
     return end;
 }
 
-void end_forget(struct ior_sim *sim, struct end *end)
+void ior__end_forget(struct ior_sim *sim, struct end *end)
 {
-    ring_free(&end->in);
+    ior__ring_free(&end->in);
     end->state = END_FREE;
     end->next_free = sim->ends_free;
     sim->ends_free = end->self.index + 1;
 }
 
-void ends_free(struct ior_sim *sim)
+void ior__ends_free(struct ior_sim *sim)
 {
     for (uint32_t i = 0; i < sim->ends_made; i++)
-        ring_free(&sim->pages[i / PAGE_ENDS][i % PAGE_ENDS].in);
+        ior__ring_free(&sim->pages[i / PAGE_ENDS][i % PAGE_ENDS].in);
     for (uint32_t i = 0; i < sim->pages_n; i++)
-        mem_free(sim->pages[i]);
-    mem_free(sim->pages);
+        ior__mem_free(sim->pages[i]);
+    ior__mem_free(sim->pages);
 }
 
-void end_pair(struct ior_sim *sim, struct end *a, struct end *b)
+void ior__end_pair(struct ior_sim *sim, struct end *a, struct end *b)
 {
     a->other = b->self;
     b->other = a->self;
@@ -83,14 +83,14 @@ void end_pair(struct ior_sim *sim, struct end *a, struct end *b)
         a->limit = b->limit = a->link->is.buffer_bytes;
 }
 
-void end_changed(struct ior_sim *sim, struct end *end, unsigned what)
+void ior__end_changed(struct ior_sim *sim, struct end *end, unsigned what)
 {
     if (!end->owner)
         return;
     if (end->is_peers)
-        peer_changed(sim, end->owner, what);
+        ior__peer_changed(sim, end->owner, what);
     else
-        watches_look(end->owner, sim);
+        ior__watches_look(end->owner, sim);
 }
 
 /* ---- what can be done ---- */
@@ -98,11 +98,11 @@ void end_changed(struct ior_sim *sim, struct end *end, unsigned what)
 /* The other end, where it can still receive. */
 static struct end *receiver(const struct ior_sim *sim, const struct end *end)
 {
-    struct end *other = end_at(sim, end->other);
+    struct end *other = ior__end_at(sim, end->other);
     return other && other->state != END_DEAD ? other : NULL;
 }
 
-size_t end_room(const struct ior_sim *sim, const struct end *end)
+size_t ior__end_room(const struct ior_sim *sim, const struct end *end)
 {
     const struct end *other = receiver(sim, end);
     if (!other)
@@ -113,7 +113,7 @@ size_t end_room(const struct ior_sim *sim, const struct end *end)
 /* As in Linux: a third of the room makes it worth while to write. */
 static bool is_writable(const struct ior_sim *sim, const struct end *end)
 {
-    size_t room = end_room(sim, end);
+    size_t room = ior__end_room(sim, end);
     return room > 0 && room * 3 >= end->limit;
 }
 
@@ -126,7 +126,7 @@ static unsigned pipe_ready(const struct ior_sim *sim, const struct end *end)
     return is_writable(sim, end) ? IOR_WRITE : 0u;
 }
 
-unsigned end_ready(const struct ior_sim *sim, const struct end *end)
+unsigned ior__end_ready(const struct ior_sim *sim, const struct end *end)
 {
     unsigned what = 0;
 
@@ -156,7 +156,7 @@ static int take_error(struct end *end)
     return -err;
 }
 
-int end_may_send(struct ior_sim *sim, struct end *end)
+int ior__end_may_send(struct ior_sim *sim, struct end *end)
 {
     if (end->kind == END_PIPE_READER)
         return -EBADF;
@@ -168,10 +168,10 @@ int end_may_send(struct ior_sim *sim, struct end *end)
         return -EAGAIN;
     if (end->state == END_DEAD || end->fin_sent || end->other_gone)
         return -EPIPE;
-    return end_room(sim, end) > 0 ? 1 : -EAGAIN;
+    return ior__end_room(sim, end) > 0 ? 1 : -EAGAIN;
 }
 
-int end_may_take(struct ior_sim *sim, struct end *end)
+int ior__end_may_take(struct ior_sim *sim, struct end *end)
 {
     (void)sim;
     if (end->kind == END_PIPE_WRITER)
@@ -195,7 +195,7 @@ static bool arrives_at_once(const struct ior_sim *sim, const struct end *from)
     if (!link)
         return true;
     return link->is.latency_ns == 0 && link->is.jitter_ns == 0 && link->is.bytes_per_sec == 0 && from->flying == 0 &&
-           !link_is_cut(sim, link) && sim->config.rates.cut == 0;
+           !ior__link_is_cut(sim, link) && sim->config.rates.cut == 0;
 }
 
 static uint64_t travel_ns(struct ior_sim *sim, const struct link *link)
@@ -224,38 +224,38 @@ static void send_segment(struct ior_sim *sim, struct end *from, enum due_what wh
         at_ns = from->last_ns;
     from->last_ns = at_ns;
     from->flying++;
-    calendar_add(sim, at_ns, (struct due){.what = what, .a = from->other, .b = from->self, .n = n});
+    ior__calendar_add(sim, at_ns, (struct due){.what = what, .a = from->other, .b = from->self, .n = n});
 }
 
-void end_put(struct ior_sim *sim, struct end *end, const void *bytes, size_t len)
+void ior__end_put(struct ior_sim *sim, struct end *end, const void *bytes, size_t len)
 {
     struct end *other = receiver(sim, end);
     if (other)
-        ring_put(&other->in, bytes, len);
+        ior__ring_put(&other->in, bytes, len);
 }
 
-void end_sent(struct ior_sim *sim, struct end *end, size_t len)
+void ior__end_sent(struct ior_sim *sim, struct end *end, size_t len)
 {
     struct end *other = receiver(sim, end);
     if (!other)
         end->to_nobody = true;
     if (other && !other->vanished && arrives_at_once(sim, end)) {
         other->arrived += (uint32_t)len;
-        end_changed(sim, other, IOR_READ);
+        ior__end_changed(sim, other, IOR_READ);
     } else {
         send_segment(sim, end, DUE_DATA, (uint32_t)len);
     }
 }
 
-void end_fin(struct ior_sim *sim, struct end *end)
+void ior__end_fin(struct ior_sim *sim, struct end *end)
 {
     if (end->fin_sent)
         return;
     end->fin_sent = true;
-    struct end *other = end_at(sim, end->other);
+    struct end *other = ior__end_at(sim, end->other);
     if (other && !other->vanished && arrives_at_once(sim, end)) {
         other->fin_seen = true;
-        end_changed(sim, other, IOR_READ);
+        ior__end_changed(sim, other, IOR_READ);
     } else if (other) {
         send_segment(sim, end, DUE_FIN, 0);
     }
@@ -263,32 +263,32 @@ void end_fin(struct ior_sim *sim, struct end *end)
 
 /* ---- receiving ---- */
 
-size_t end_take(struct ior_sim *sim, struct end *end, void *bytes, size_t len, uint64_t *sum)
+size_t ior__end_take(struct ior_sim *sim, struct end *end, void *bytes, size_t len, uint64_t *sum)
 {
-    struct end *other = end_at(sim, end->other);
-    size_t room_before = other ? end_room(sim, other) : 0;
+    struct end *other = ior__end_at(sim, end->other);
+    size_t room_before = other ? ior__end_room(sim, other) : 0;
     size_t most = len < end->arrived ? len : end->arrived;
 
     for (size_t done = 0; done < most;) {
         const unsigned char *piece;
-        size_t n = ring_look(&end->in, &piece);
+        size_t n = ior__ring_look(&end->in, &piece);
         n = n < most - done ? n : most - done;
         if (bytes)
             memcpy((unsigned char *)bytes + done, piece, n);
         if (sum)
             *sum = ior_sim_sum(*sum, piece, n);
-        ring_drop(&end->in, n);
+        ior__ring_drop(&end->in, n);
         done += n;
     }
     end->arrived -= (uint32_t)most;
     if (other && room_before * 3 < other->limit)
-        end_changed(sim, other, IOR_WRITE);
+        ior__end_changed(sim, other, IOR_WRITE);
     return most;
 }
 
 /* ---- ends ---- */
 
-void end_die(struct ior_sim *sim, struct end *end, int err)
+void ior__end_die(struct ior_sim *sim, struct end *end, int err)
 {
     if (end->state == END_DEAD || end->state == END_FREE)
         return;
@@ -296,23 +296,23 @@ void end_die(struct ior_sim *sim, struct end *end, int err)
     end->error = end->ended = (int16_t)err;
     end->in.len = end->arrived;
     if (end->in.len == 0)
-        ring_free(&end->in);
-    end_changed(sim, end, IOR_READ | IOR_WRITE | IOR_ERR);
+        ior__ring_free(&end->in);
+    ior__end_changed(sim, end, IOR_READ | IOR_WRITE | IOR_ERR);
 }
 
-void end_send_reset(struct ior_sim *sim, struct end *end, bool overtaking)
+void ior__end_send_reset(struct ior_sim *sim, struct end *end, bool overtaking)
 {
-    struct end *other = end_at(sim, end->other);
+    struct end *other = ior__end_at(sim, end->other);
     if (!other || other->state == END_DEAD)
         return;
     if (end->kind != END_TCP) {
         other->error = ECONNRESET;
         other->ended = ECONNRESET;
         other->other_gone = true;
-        end_changed(sim, other, IOR_READ | IOR_WRITE | IOR_ERR);
-    } else if (overtaking) {
-        calendar_add(sim, sim->now_ns + travel_ns(sim, end->link),
-                     (struct due){.what = DUE_RESET, .a = end->other, .b = end->self});
+        ior__end_changed(sim, other, IOR_READ | IOR_WRITE | IOR_ERR);
+    } else if (overtaking && other->state == END_OPEN) {
+        ior__calendar_add(sim, sim->now_ns + travel_ns(sim, end->link),
+                          (struct due){.what = DUE_RESET, .a = end->other, .b = end->self});
     } else {
         send_segment(sim, end, DUE_RESET, 0);
     }
@@ -320,19 +320,19 @@ void end_send_reset(struct ior_sim *sim, struct end *end, bool overtaking)
 
 static void close_unix(struct ior_sim *sim, struct end *end, bool reset)
 {
-    struct end *other = end_at(sim, end->other);
+    struct end *other = ior__end_at(sim, end->other);
     if (!other)
         return;
     if (reset || (end->kind == END_UNIX && end->in.len > 0)) {
-        end_send_reset(sim, end, false);
+        ior__end_send_reset(sim, end, false);
         return;
     }
     other->fin_seen = true;
     other->other_gone = true;
-    end_changed(sim, other, IOR_READ | IOR_WRITE);
+    ior__end_changed(sim, other, IOR_READ | IOR_WRITE);
 }
 
-void end_close(struct ior_sim *sim, struct end *end, bool reset)
+void ior__end_close(struct ior_sim *sim, struct end *end, bool reset)
 {
     end->owner = NULL;
     if (end->vanished)
@@ -340,40 +340,40 @@ void end_close(struct ior_sim *sim, struct end *end, bool reset)
     if (end->kind != END_TCP)
         close_unix(sim, end, reset);
     else if (end->state == END_OPEN && (reset || end->arrived > 0))
-        end_send_reset(sim, end, ior_sim_choose(sim, 2) == 1);
+        ior__end_send_reset(sim, end, ior_sim_choose(sim, 2) == 1);
     else if (end->state == END_OPEN)
-        end_fin(sim, end);
-    end_forget(sim, end);
+        ior__end_fin(sim, end);
+    ior__end_forget(sim, end);
 }
 
-void end_vanish(struct ior_sim *sim, struct end *end)
+void ior__end_vanish(struct ior_sim *sim, struct end *end)
 {
-    trace_net(sim, "vanished", end, 0, 0);
+    ior__trace_net(sim, "vanished", end, 0, 0);
     end->vanished = true;
 }
 
 /* ---- what arrives ---- */
 
-void end_hold(struct ior_sim *sim, struct end *end)
+void ior__end_hold(struct ior_sim *sim, struct end *end)
 {
     uint64_t after_ns = end->state == END_CONNECTING ? sim->config.syn_timeout_ns : sim->config.data_timeout_ns;
     end->held++;
     if (end->timing)
         return;
     end->timing = true;
-    calendar_add(sim, ior_time_add(sim->now_ns, after_ns), (struct due){.what = DUE_TIMEOUT, .a = end->self});
+    ior__calendar_add(sim, ior_time_add(sim->now_ns, after_ns), (struct due){.what = DUE_TIMEOUT, .a = end->self});
 }
 
-void end_timeout(struct ior_sim *sim, const struct due *due)
+void ior__end_timeout(struct ior_sim *sim, const struct due *due)
 {
-    struct end *end = end_at(sim, due->a);
+    struct end *end = ior__end_at(sim, due->a);
     if (!end)
         return;
     end->timing = false;
     if (end->held == 0 || end->state == END_DEAD || end->vanished)
         return;
-    trace_net(sim, "times out", end, 0, ETIMEDOUT);
-    end_die(sim, end, ETIMEDOUT);
+    ior__trace_net(sim, "times out", end, 0, ETIMEDOUT);
+    ior__end_die(sim, end, ETIMEDOUT);
 }
 
 /* Nobody is there any more: whoever sent is told so. */
@@ -382,50 +382,50 @@ static void meets_nobody(struct ior_sim *sim, const struct due *due, struct end 
     if (!from || due->what != DUE_DATA)
         return;
     from->to_nobody = true;
-    calendar_add(sim, sim->now_ns + travel_ns(sim, from->link), (struct due){.what = DUE_RESET, .a = from->self});
+    ior__calendar_add(sim, sim->now_ns + travel_ns(sim, from->link), (struct due){.what = DUE_RESET, .a = from->self});
 }
 
 static void receive(struct ior_sim *sim, const struct due *due, struct end *end)
 {
     switch (due->what) {
     case DUE_DATA:
-        trace_net(sim, "data", end, due->n, 0);
+        ior__trace_net(sim, "data", end, due->n, 0);
         end->arrived += due->n;
-        end_changed(sim, end, IOR_READ);
+        ior__end_changed(sim, end, IOR_READ);
         break;
     case DUE_FIN:
-        trace_net(sim, "fin", end, 0, 0);
+        ior__trace_net(sim, "fin", end, 0, 0);
         end->fin_seen = true;
-        end_changed(sim, end, IOR_READ);
+        ior__end_changed(sim, end, IOR_READ);
         break;
     case DUE_REFUSED:
-        trace_net(sim, "refused", end, 0, ECONNREFUSED);
-        end_die(sim, end, ECONNREFUSED);
+        ior__trace_net(sim, "refused", end, 0, ECONNREFUSED);
+        ior__end_die(sim, end, ECONNREFUSED);
         break;
     default:
-        trace_net(sim, "reset", end, 0, ECONNRESET);
-        end_die(sim, end, end->state == END_CONNECTING ? ECONNREFUSED : end->fin_seen ? EPIPE : ECONNRESET);
+        ior__trace_net(sim, "reset", end, 0, ECONNRESET);
+        ior__end_die(sim, end, end->state == END_CONNECTING ? ECONNREFUSED : end->fin_seen ? EPIPE : ECONNRESET);
         break;
     }
 }
 
-void end_segment(struct ior_sim *sim, const struct due *due)
+void ior__end_segment(struct ior_sim *sim, const struct due *due)
 {
-    struct end *end = end_at(sim, due->a);
-    struct end *from = end_at(sim, due->b);
+    struct end *end = ior__end_at(sim, due->a);
+    struct end *from = ior__end_at(sim, due->b);
     struct link *link = end ? end->link : from ? from->link : NULL;
 
-    if (link && !link->cut && chance(sim, sim->config.rates.cut)) {
+    if (link && !link->cut && ior__chance(sim, sim->config.rates.cut)) {
         sim->faults++;
         ior_sim_cut(sim, (int)link->a, (int)link->b);
-        calendar_add(sim, sim->now_ns + 1 + ior_sim_choose(sim, sim->config.rates.cut_ns),
-                     (struct due){.what = DUE_HEAL, .a.index = link->a, .b.index = link->b});
+        ior__calendar_add(sim, sim->now_ns + 1 + ior_sim_choose(sim, sim->config.rates.cut_ns),
+                          (struct due){.what = DUE_HEAL, .a.index = link->a, .b.index = link->b});
     }
-    if (link_is_cut(sim, link) || (end && end->vanished)) {
+    if (ior__link_is_cut(sim, link) || (end && end->vanished)) {
         if (from)
-            end_hold(sim, from);
+            ior__end_hold(sim, from);
         if (!(end && end->vanished))
-            calendar_hold(sim, due);
+            ior__calendar_hold(sim, due);
         return;
     }
     if (from && from->flying > 0 && due->what != DUE_REFUSED)

@@ -11,6 +11,7 @@
 #include "world.h"
 
 #define INTEREST ((unsigned)(IOR_READ | IOR_WRITE))
+#define INTEREST_DONE (INTEREST | (unsigned)(IOR_RECEIVES | IOR_ACCEPTS))
 
 /* ---- the list of what is ready ---- */
 
@@ -47,19 +48,32 @@ static unsigned what_of(const struct watch *watch)
 {
     if (watch->is_bad)
         return IOR_BAD;
-    return file_ready(watch->node->sim, watch->file) & (watch->interest | IOR_HUP | IOR_ERR);
+    unsigned ready = ior__file_ready(watch->node->sim, watch->file);
+    if (SIM_UNLIKELY(watch->node->does_io) && ior__done_is_armed(watch))
+        return ior__done_what(watch, ready);
+    return ready & ((watch->interest & INTEREST) | IOR_HUP | IOR_ERR);
 }
 
-void watches_look(struct file *file, const struct ior_sim *sim)
+/* The kernel may do at once what an engine that does I/O asked for. */
+static void work_at_once(struct watch *watch)
+{
+    struct ior_sim *sim = watch->node->sim;
+    if (watch->node->does_io && !sim->in_work && !watch->is_bad && ior__done_is_armed(watch) &&
+        (what_of(watch) & WORK) && ior_sim_choose(sim, 2) == 1)
+        ior__done_work(watch);
+}
+
+void ior__watches_look(struct file *file, const struct ior_sim *sim)
 {
     (void)sim;
     for (struct watch *watch = file->watches; watch; watch = watch->next_of_file) {
+        work_at_once(watch);
         if (!watch->is_ready && what_of(watch) != 0)
             ready_add(watch);
     }
 }
 
-bool node_has_ready(struct node *node)
+bool ior__node_has_ready(struct node *node)
 {
     while (node->first_ready && what_of(node->first_ready) == 0)
         ready_remove(node->first_ready);
@@ -104,10 +118,10 @@ static void forget(struct watch *watch)
         leave_file(watch);
     node->set[watch->place] = last;
     last->place = watch->place;
-    mem_free(watch);
+    ior__mem_free(watch);
 }
 
-void watches_fd_closed(struct ior_sim *sim, struct file *file, int fd, bool last, bool stolen)
+void ior__watches_fd_closed(struct ior_sim *sim, struct file *file, int fd, bool last, bool stolen)
 {
     for (struct watch *watch = file->watches, *next; watch; watch = next) {
         next = watch->next_of_file;
@@ -122,7 +136,7 @@ void watches_fd_closed(struct ior_sim *sim, struct file *file, int fd, bool last
     }
 }
 
-void engine_forget(struct node *node)
+void ior__engine_forget(struct node *node)
 {
     while (node->set_n > 0)
         forget(node->set[node->set_n - 1]);
@@ -130,75 +144,78 @@ void engine_forget(struct node *node)
 
 static void check_arguments(struct call *call, ior_id id, unsigned interest)
 {
-    if (id == 0 || (id & 15) != 0 || (interest & ~INTEREST) != 0)
-        violate(call->node->sim, IOR_SIM_BAD_ARGUMENT, "%s of fd %d under id %llx for %u",
-                ior_sim_call_name(call->kind), call->fd - IOR_SIM_FD_FIRST, (unsigned long long)id, interest);
+    unsigned known = call->node->does_io ? INTEREST_DONE : INTEREST;
+    if (id == 0 || (id & 15) != 0 || (interest & ~known) != 0)
+        ior__violate(call->node->sim, IOR_SIM_BAD_ARGUMENT, "%s of fd %d under id %llx for %u",
+                     ior_sim_call_name(call->kind), call->fd - IOR_SIM_FD_FIRST, (unsigned long long)id, interest);
 }
 
-static int engine_watch(void *engine, int fd, ior_id id, unsigned interest)
+int ior__engine_watch(void *engine, int fd, ior_id id, unsigned interest)
 {
     struct call call;
     struct node *node = engine;
-    int err = call_begin(&call, node, IOR_SIM_WATCH, fd);
+    int err = ior__call_begin(&call, node, IOR_SIM_WATCH, fd);
     call.a = id;
     call.b = interest;
     if (err == 0)
-        err = call_fault(&call, 0);
+        err = ior__call_fault(&call, 0);
     if (err == 0 && call.file->kind == FILE_REGULAR)
         err = -EPERM;
     if (err == 0 && find(node, call.file, fd))
         err = -EEXIST;
     if (err < 0)
-        return (int)call_end(&call, err);
+        return (int)ior__call_end(&call, err);
     check_arguments(&call, id, interest);
-    struct watch *watch = mem_new(sizeof(*watch));
+    if (node->does_io)
+        ior__done_watched(node, fd, id);
+    struct watch *watch = ior__mem_new(sizeof(*watch));
     *watch = (struct watch){.node = node, .file = call.file, .fd = fd, .interest = interest, .id = id};
     watch->next_of_file = call.file->watches;
     call.file->watches = watch;
-    node->set = mem_room(node->set, node->set_n, &node->set_room, sizeof(struct watch *));
+    node->set = ior__mem_room(node->set, node->set_n, &node->set_room, sizeof(struct watch *));
     watch->place = node->set_n;
     node->set[node->set_n++] = watch;
     if (what_of(watch) != 0)
         ready_add(watch);
-    return (int)call_end(&call, 0);
+    return (int)ior__call_end(&call, 0);
 }
 
-static int engine_rewatch(void *engine, int fd, ior_id id, unsigned interest)
+int ior__engine_rewatch(void *engine, int fd, ior_id id, unsigned interest)
 {
     struct call call;
     struct node *node = engine;
-    int err = call_begin(&call, node, IOR_SIM_REWATCH, fd);
+    int err = ior__call_begin(&call, node, IOR_SIM_REWATCH, fd);
     call.a = id;
     call.b = interest;
     if (err == 0)
-        err = call_fault(&call, 0);
+        err = ior__call_fault(&call, 0);
     struct watch *watch = err == 0 ? find(node, call.file, fd) : NULL;
     if (err == 0 && !watch)
         err = -ENOENT;
     if (err < 0)
-        return (int)call_end(&call, err);
+        return (int)ior__call_end(&call, err);
     check_arguments(&call, id, interest);
     watch->id = id;
     watch->interest = interest;
     if (!watch->is_ready && what_of(watch) != 0)
         ready_add(watch);
-    return (int)call_end(&call, 0);
+    return (int)ior__call_end(&call, 0);
 }
 
-static int engine_unwatch(void *engine, int fd, ior_id id)
+int ior__engine_unwatch(void *engine, int fd, ior_id id)
 {
     struct call call;
     struct node *node = engine;
-    int err = call_begin(&call, node, IOR_SIM_UNWATCH, fd);
+    int err = ior__call_begin(&call, node, IOR_SIM_UNWATCH, fd);
     call.a = id;
     if (err == 0)
-        err = call_fault(&call, 0);
+        err = ior__call_fault(&call, 0);
     struct watch *watch = err == 0 ? find(node, call.file, fd) : find_bad(node, fd);
     if (watch)
         forget(watch);
     else if (err == 0)
         err = -ENOENT;
-    return (int)call_end(&call, err);
+    return (int)ior__call_end(&call, err);
 }
 
 /* ---- waiting ---- */
@@ -213,13 +230,16 @@ static void tell(struct node *node, struct watch *watch, unsigned what, struct i
 static int spurious(struct node *node, struct ior_record *record)
 {
     struct ior_sim *sim = node->sim;
-    if (node->set_n == 0 || !chance(sim, sim->config.rates.spurious))
+    if (node->set_n == 0 || !ior__chance(sim, sim->config.rates.spurious))
         return 0;
     struct watch *watch = node->set[ior_sim_choose(sim, node->set_n)];
     if (watch->told == node->waits || watch->is_bad || watch->interest == 0)
         return 0;
     sim->faults++;
-    tell(node, watch, watch->interest, record);
+    unsigned what = watch->interest & (node->does_io && ior__done_is_armed(watch) ? (unsigned)IOR_WRITE : INTEREST);
+    if (what == 0)
+        return 0;
+    tell(node, watch, what, record);
     return 1;
 }
 
@@ -243,10 +263,16 @@ static int collect(struct node *node, struct ior_record *records, int max)
         struct watch *watch = node->first_ready;
         unsigned what = what_of(watch);
         bool was_last = watch == last;
+        if (what & WORK) {
+            ior__done_work(watch);
+            what = what_of(watch);
+        }
         ready_remove(watch);
-        if (what != 0) {
+        if (what != 0)
             ready_add(watch);
-            if (chance(sim, sim->config.rates.delayed))
+        what &= ~WORK;
+        if (what != 0) {
+            if (ior__chance(sim, sim->config.rates.delayed))
                 sim->faults++;
             else
                 tell(node, watch, what, &records[n++]);
@@ -256,93 +282,97 @@ static int collect(struct node *node, struct ior_record *records, int max)
     }
     if (n < max)
         n += spurious(node, &records[n]);
-    if (n > 1 && chance(sim, sim->config.rates.reordered))
+    if (n > 1 && ior__chance(sim, sim->config.rates.reordered))
         shuffle(sim, records, n);
     return n;
 }
 
-static int engine_wait(void *engine, struct ior_record *records, int max, uint64_t deadline_ns)
+int ior__engine_wait(void *engine, struct ior_record *records, int max, uint64_t deadline_ns)
 {
     struct call call;
     struct node *node = engine;
-    call_begin(&call, node, IOR_SIM_WAIT, 0);
+    ior__call_begin(&call, node, IOR_SIM_WAIT, 0);
     call.a = (uint64_t)(int64_t)max;
     call.b = deadline_ns;
     if (max <= 0) {
-        violate(node->sim, IOR_SIM_BAD_ARGUMENT, "a wait without room for records");
-        return (int)call_end(&call, -EINVAL);
+        ior__violate(node->sim, IOR_SIM_BAD_ARGUMENT, "a wait without room for records");
+        return (int)ior__call_end(&call, -EINVAL);
     }
-    int err = call_fault(&call, 0);
+    int err = ior__call_fault(&call, 0);
     if (err == -EINTR) {
-        call_end(&call, err);
+        ior__call_end(&call, err);
         return 0;
     }
     if (err < 0)
-        return (int)call_end(&call, err);
-    if (!node->turning)
-        sim_block(node, deadline_ns);
-    node->woken = false;
-    return (int)call_end(&call, collect(node, records, max));
+        return (int)ior__call_end(&call, err);
+    ior__done_flush(node);
+    if (!node->turning && !node->short_send)
+        ior__sim_block(node, deadline_ns);
+    node->woken = node->short_send = false;
+    return (int)ior__call_end(&call, collect(node, records, max));
 }
 
-static int engine_wake(void *engine)
+int ior__engine_wake(void *engine)
 {
     struct call call;
     struct node *node = engine;
-    call_begin(&call, node, IOR_SIM_WAKE, 0);
+    ior__call_begin(&call, node, IOR_SIM_WAKE, 0);
     node->woken = true;
-    return (int)call_end(&call, 0);
+    return (int)ior__call_end(&call, 0);
 }
 
 /* ---- life ---- */
 
-static int engine_open(const struct ior_engine_config *config, void **ret_engine)
+int ior__engine_open(const struct ior_engine_config *config, void **ret_engine)
 {
     struct call call;
     struct node *node = config->arg;
-    call_begin(&call, node, IOR_SIM_ENGINE_OPEN, 0);
-    int err = node->open ? -EBUSY : call_fault(&call, 0);
+    ior__call_begin(&call, node, IOR_SIM_ENGINE_OPEN, 0);
+    int err = node->open ? -EBUSY : ior__call_fault(&call, 0);
     if (err == 0 && (config->os != &node->os || config->max_records == 0))
-        violate(node->sim, IOR_SIM_BAD_ARGUMENT, "an engine is opened with another os, or without room for records");
+        ior__violate(node->sim, IOR_SIM_BAD_ARGUMENT,
+                     "an engine is opened with another os, or without room for records");
     if (err == 0) {
         node->open = true;
+        node->does_io = node->sim->config.shape == IOR_SIM_SHAPE_DONE;
         node->max_records = config->max_records;
         node->sim->hosts[node->host - 1]->runtimes++;
         *ret_engine = node;
     }
-    return (int)call_end(&call, err);
+    return (int)ior__call_end(&call, err);
 }
 
-static void engine_close(void *engine, bool in_child)
+void ior__engine_close(void *engine, bool in_child)
 {
     struct node *node = engine;
     (void)in_child;
-    engine_forget(node);
+    ior__engine_forget(node);
+    ior__done_free(node);
     node->open = false;
     node->rt = NULL;
     node->sim->hosts[node->host - 1]->runtimes--;
 }
 
-static int engine_rebuild(void *engine)
+int ior__engine_rebuild(void *engine)
 {
     struct call call;
     struct node *node = engine;
-    call_begin(&call, node, IOR_SIM_REBUILD, 0);
-    int err = call_fault(&call, 0);
+    ior__call_begin(&call, node, IOR_SIM_REBUILD, 0);
+    int err = ior__call_fault(&call, 0);
     if (err == 0)
-        engine_forget(node);
-    return (int)call_end(&call, err);
+        ior__engine_forget(node);
+    return (int)ior__call_end(&call, err);
 }
 
-const struct ior_engine_ops sim_engine_ready = {
+const struct ior_engine_ops ior__sim_engine_ready = {
     .struct_size = sizeof(struct ior_engine_ops),
     .name = "sim",
-    .open = engine_open,
-    .close = engine_close,
-    .watch = engine_watch,
-    .rewatch = engine_rewatch,
-    .unwatch = engine_unwatch,
-    .wait = engine_wait,
-    .wake = engine_wake,
-    .rebuild = engine_rebuild,
+    .open = ior__engine_open,
+    .close = ior__engine_close,
+    .watch = ior__engine_watch,
+    .rewatch = ior__engine_rewatch,
+    .unwatch = ior__engine_unwatch,
+    .wait = ior__engine_wait,
+    .wake = ior__engine_wake,
+    .rebuild = ior__engine_rebuild,
 };

@@ -23,6 +23,7 @@ enum fault_class {
 
 enum fault_when {
     WHEN_ALWAYS,
+    WHEN_OPEN,      /* not hung up: then the kernel has an answer */
     WHEN_MORE,      /* it could move more than one byte */
     WHEN_TCP,       /* a TCP socket */
     WHEN_UNIX,      /* a Unix socket */
@@ -79,7 +80,7 @@ static const struct fault_line lines[] = {
     {IOR_SIM_SHUTDOWN, ENOTCONN, CLASS_RESET, WHEN_CONNECTED},
     {IOR_SIM_CLOSE, EIO, CLASS_OTHER, WHEN_ALWAYS},
     {IOR_SIM_RECV, IOR_SIM_SHORT, CLASS_SHORT_READ, WHEN_MORE},
-    {IOR_SIM_RECV, EAGAIN, CLASS_AGAIN, WHEN_ALWAYS},
+    {IOR_SIM_RECV, EAGAIN, CLASS_AGAIN, WHEN_OPEN},
     {IOR_SIM_RECV, EINTR, CLASS_INTERRUPTED, WHEN_ALWAYS},
     {IOR_SIM_RECV, ECONNRESET, CLASS_RESET, WHEN_CONNECTED},
     {IOR_SIM_RECV, ETIMEDOUT, CLASS_RESET, WHEN_TCP},
@@ -93,7 +94,7 @@ static const struct fault_line lines[] = {
     {IOR_SIM_SEND, ENOBUFS, CLASS_NO_MEMORY, WHEN_ALWAYS},
     {IOR_SIM_SEND, ENOMEM, CLASS_NO_MEMORY, WHEN_ALWAYS},
     {IOR_SIM_READ, IOR_SIM_SHORT, CLASS_SHORT_READ, WHEN_MORE},
-    {IOR_SIM_READ, EAGAIN, CLASS_AGAIN, WHEN_ALWAYS},
+    {IOR_SIM_READ, EAGAIN, CLASS_AGAIN, WHEN_OPEN},
     {IOR_SIM_READ, EINTR, CLASS_INTERRUPTED, WHEN_ALWAYS},
     {IOR_SIM_READ, EIO, CLASS_OTHER, WHEN_ALWAYS},
     {IOR_SIM_WRITE, IOR_SIM_SHORT, CLASS_SHORT_WRITE, WHEN_MORE},
@@ -151,7 +152,7 @@ static const struct fault_line *lines_of(enum ior_sim_call kind, unsigned *count
     return lines + first;
 }
 
-bool fault_possible(enum ior_sim_call kind, int error)
+bool ior__fault_possible(enum ior_sim_call kind, int error)
 {
     for (size_t i = 0; i < SIM_COUNT_OF(lines); i++) {
         if ((lines[i].call == kind || kind == IOR_SIM_ANY) && lines[i].error == error)
@@ -168,6 +169,8 @@ static bool holds(const struct call *call, enum fault_when when, uint64_t most)
     switch (when) {
     case WHEN_ALWAYS:
         return true;
+    case WHEN_OPEN:
+        return !file || !(ior__file_ready(call->node->sim, file) & (IOR_HUP | IOR_ERR));
     case WHEN_MORE:
         return most > 1;
     case WHEN_TCP:
@@ -221,7 +224,7 @@ static const struct fault_line *by_chance(struct ior_sim *sim, const struct faul
         if (!(mask >> i & 1) || (asked >> first[i].class & 1))
             continue;
         asked |= UINT32_C(1) << first[i].class;
-        if (chance(sim, rate_of(&sim->config.rates, first[i].class)))
+        if (ior__chance(sim, rate_of(&sim->config.rates, first[i].class)))
             return any_of(sim, first, count, mask, first[i].class);
     }
     return NULL;
@@ -270,8 +273,8 @@ static void connection_ends(struct ior_sim *sim, struct call *call, int error)
 {
     struct end *end = call->file->end;
     end->arrived = 0;
-    end_send_reset(sim, end, ior_sim_choose(sim, 2) == 1);
-    end_die(sim, end, call->kind == IOR_SIM_SHUTDOWN ? ECONNRESET : 0);
+    ior__end_send_reset(sim, end, ior_sim_choose(sim, 2) == 1);
+    ior__end_die(sim, end, call->kind == IOR_SIM_SHUTDOWN ? ECONNRESET : 0);
     end->ended = (int16_t)(error == ENOTCONN ? ECONNRESET : error);
     if (end->kind == END_UNIX)
         end->other_gone = true;
@@ -289,9 +292,9 @@ static int happen(struct call *call, const struct fault_line *line)
     if (line->class == CLASS_RESET) {
         connection_ends(sim, call, line->error);
     } else if (line->class == CLASS_ABORTED) {
-        struct end *end = listener_next(sim, call->file->bound);
+        struct end *end = ior__listener_next(sim, call->file->bound);
         if (end)
-            end_close(sim, end, true);
+            ior__end_close(sim, end, true);
     } else if ((call->kind == IOR_SIM_CONNECT && line->error == EINTR) || call->kind == IOR_SIM_CLOSE) {
         call->late_error = line->error;
         return 0;
@@ -303,12 +306,12 @@ static void keep(struct ior_sim *sim, const struct call *call, uint32_t mask)
 {
     if (sim->calls > UINT32_MAX)
         return;
-    sim->kept = mem_room(sim->kept, (uint32_t)sim->calls, &sim->kept_room, sizeof(*sim->kept));
+    sim->kept = ior__mem_room(sim->kept, (uint32_t)sim->calls, &sim->kept_room, sizeof(*sim->kept));
     sim->kept[sim->calls] = (struct kept_call){
         .errors = mask, .fd = call->fd, .host = (uint16_t)call->node->host, .kind = (uint8_t)call->kind};
 }
 
-int faults_pick(struct call *call, uint64_t most)
+int ior__faults_pick(struct call *call, uint64_t most)
 {
     struct ior_sim *sim = call->node->sim;
     unsigned count;
@@ -329,11 +332,11 @@ int faults_pick(struct call *call, uint64_t most)
 
 int ior_sim_fail(struct ior_sim *sim, const struct ior_sim_fault *fault)
 {
-    if (!sim || !fault || (unsigned)fault->call >= IOR_SIM_CALLS || (fault->host && !host_at(sim, fault->host)))
+    if (!sim || !fault || (unsigned)fault->call >= IOR_SIM_CALLS || (fault->host && !ior__host_at(sim, fault->host)))
         return -EINVAL;
-    if (!fault_possible(fault->call, fault->error))
+    if (!ior__fault_possible(fault->call, fault->error))
         return -ENOTSUP;
-    sim->scripted = mem_room(sim->scripted, sim->scripted_n, &sim->scripted_room, sizeof(struct fault));
+    sim->scripted = ior__mem_room(sim->scripted, sim->scripted_n, &sim->scripted_room, sizeof(struct fault));
     struct fault *new = &sim->scripted[sim->scripted_n++];
     *new = (struct fault){.is = *fault};
     new->is.nth = fault->nth ? fault->nth : 1;
@@ -352,9 +355,9 @@ int ior_sim_fail_at(struct ior_sim *sim, uint64_t index, int error)
 {
     if (!sim)
         return -EINVAL;
-    if (!fault_possible(IOR_SIM_ANY, error))
+    if (!ior__fault_possible(IOR_SIM_ANY, error))
         return -ENOTSUP;
-    sim->fail_at = mem_room(sim->fail_at, sim->fail_at_n, &sim->fail_at_room, sizeof(struct fault_at));
+    sim->fail_at = ior__mem_room(sim->fail_at, sim->fail_at_n, &sim->fail_at_room, sizeof(struct fault_at));
     sim->fail_at[sim->fail_at_n++] = (struct fault_at){.index = index, .error = error};
     sim->faulty = true;
     return 0;
@@ -409,9 +412,9 @@ void ior_sim_set_rates(struct ior_sim *sim, const struct ior_sim_rates *rates)
     sim->faulty = any_rate(&sim->config.rates) || sim->config.keep_calls || sim->scripted_n > 0 || sim->fail_at_n > 0;
 }
 
-void faults_free(struct ior_sim *sim)
+void ior__faults_free(struct ior_sim *sim)
 {
-    mem_free(sim->kept);
-    mem_free(sim->scripted);
-    mem_free(sim->fail_at);
+    ior__mem_free(sim->kept);
+    ior__mem_free(sim->scripted);
+    ior__mem_free(sim->fail_at);
 }

@@ -16,7 +16,7 @@
 #define LATENCY_DEFAULT_NS (50 * IOR_NS_PER_US)
 #define BUFFER_DEFAULT_BYTES 65536u
 
-struct host *host_at(const struct ior_sim *sim, int host)
+struct host *ior__host_at(const struct ior_sim *sim, int host)
 {
     return host > 0 && (uint32_t)host <= sim->hosts_n ? sim->hosts[host - 1] : NULL;
 }
@@ -27,7 +27,7 @@ int ior_sim_host(struct ior_sim *sim, const char *name)
         return -EINVAL;
     if (sim->hosts_n == HOSTS_MOST)
         return -ENOSPC;
-    struct host *host = mem_new(sizeof(*host));
+    struct host *host = ior__mem_new(sizeof(*host));
     uint32_t number = sim->hosts_n + 1;
     if (name)
         snprintf(host->name, sizeof(host->name), "%s", name);
@@ -35,24 +35,24 @@ int ior_sim_host(struct ior_sim *sim, const char *name)
         snprintf(host->name, sizeof(host->name), "h%u", number);
     host->next_port = PORT_FIRST;
     host->max_fds = sim->config.max_fds;
-    sim->hosts = mem_room(sim->hosts, sim->hosts_n, &sim->hosts_room, sizeof(struct host *));
+    sim->hosts = ior__mem_room(sim->hosts, sim->hosts_n, &sim->hosts_room, sizeof(struct host *));
     sim->hosts[sim->hosts_n++] = host;
     return (int)number;
 }
 
-void hosts_free(struct ior_sim *sim)
+void ior__hosts_free(struct ior_sim *sim)
 {
     for (uint32_t i = 0; i < sim->hosts_n; i++)
-        mem_free(sim->hosts[i]);
+        ior__mem_free(sim->hosts[i]);
     for (uint32_t i = 0; i < sim->links_n; i++)
-        mem_free(sim->links[i]);
-    mem_free(sim->hosts);
-    mem_free(sim->links);
+        ior__mem_free(sim->links[i]);
+    ior__mem_free(sim->hosts);
+    ior__mem_free(sim->links);
 }
 
 int ior_sim_max_fds(struct ior_sim *sim, int host, uint32_t max_fds)
 {
-    struct host *at = sim ? host_at(sim, host) : NULL;
+    struct host *at = sim ? ior__host_at(sim, host) : NULL;
     if (!at)
         return -EINVAL;
     at->max_fds = max_fds ? max_fds : sim->config.max_fds;
@@ -61,7 +61,7 @@ int ior_sim_max_fds(struct ior_sim *sim, int host, uint32_t max_fds)
 
 uint32_t ior_sim_open_fds(const struct ior_sim *sim, int host)
 {
-    const struct host *at = host_at(sim, host);
+    const struct host *at = ior__host_at(sim, host);
     return at ? at->open_fds : 0;
 }
 
@@ -83,18 +83,18 @@ uint64_t ior_sim_count(const struct ior_sim *sim, int host, enum ior_sim_call ca
 
 void ior_sim_wall_jump(struct ior_sim *sim, int host, int64_t ns)
 {
-    struct host *at = host_at(sim, host);
+    struct host *at = ior__host_at(sim, host);
     if (!at)
         return;
     at->wall_off_ns = (int64_t)((uint64_t)at->wall_off_ns + (uint64_t)ns);
     char text[96];
     snprintf(text, sizeof(text), "wall clock of %s jumps by %lld ns", at->name, (long long)ns);
-    trace_text(sim, text);
+    ior__trace_text(sim, text);
 }
 
 void ior_sim_wall_set(struct ior_sim *sim, int host, uint64_t ns)
 {
-    const struct host *at = host_at(sim, host);
+    const struct host *at = ior__host_at(sim, host);
     if (!at)
         return;
     uint64_t is_ns = sim->config.wall_ns + (sim->now_ns - sim->begin_ns) + (uint64_t)at->wall_off_ns;
@@ -124,7 +124,7 @@ static uint64_t link_key(uint32_t a, uint32_t b)
     return a < b ? (uint64_t)a << 32 | b : (uint64_t)b << 32 | a;
 }
 
-struct link *link_between(struct ior_sim *sim, uint32_t a, uint32_t b)
+struct link *ior__link_between(struct ior_sim *sim, uint32_t a, uint32_t b)
 {
     uint64_t key = link_key(a, b);
     uint32_t low = 0, high = sim->links_n;
@@ -138,18 +138,18 @@ struct link *link_between(struct ior_sim *sim, uint32_t a, uint32_t b)
     }
     if (low < sim->links_n && link_key(sim->links[low]->a, sim->links[low]->b) == key)
         return sim->links[low];
-    struct link *link = mem_new(sizeof(*link));
+    struct link *link = ior__mem_new(sizeof(*link));
     link->a = (uint32_t)(key >> 32);
     link->b = (uint32_t)key;
     link_fill(sim, link, &sim->config.link);
-    sim->links = mem_room(sim->links, sim->links_n, &sim->links_room, sizeof(struct link *));
+    sim->links = ior__mem_room(sim->links, sim->links_n, &sim->links_room, sizeof(struct link *));
     memmove(sim->links + low + 1, sim->links + low, (sim->links_n - low) * sizeof(struct link *));
     sim->links[low] = link;
     sim->links_n++;
     return link;
 }
 
-bool link_is_cut(const struct ior_sim *sim, const struct link *link)
+bool ior__link_is_cut(const struct ior_sim *sim, const struct link *link)
 {
     return link && (link->cut ||
                     (link->a != link->b && (sim->hosts[link->a - 1]->isolated || sim->hosts[link->b - 1]->isolated)));
@@ -157,9 +157,9 @@ bool link_is_cut(const struct ior_sim *sim, const struct link *link)
 
 int ior_sim_link(struct ior_sim *sim, int a, int b, const struct ior_sim_link *link)
 {
-    if (!sim || !link || !host_at(sim, a) || !host_at(sim, b))
+    if (!sim || !link || !ior__host_at(sim, a) || !ior__host_at(sim, b))
         return -EINVAL;
-    struct link *at = link_between(sim, (uint32_t)a, (uint32_t)b);
+    struct link *at = ior__link_between(sim, (uint32_t)a, (uint32_t)b);
     link_fill(sim, at, link);
     return 0;
 }
@@ -167,17 +167,17 @@ int ior_sim_link(struct ior_sim *sim, int a, int b, const struct ior_sim_link *l
 static int set_cut(struct ior_sim *sim, int a, int b, bool cut)
 {
     char text[64];
-    if (!sim || !host_at(sim, a) || (b != 0 && !host_at(sim, b)))
+    if (!sim || !ior__host_at(sim, a) || (b != 0 && !ior__host_at(sim, b)))
         return -EINVAL;
     if (b == 0)
-        host_at(sim, a)->isolated = cut;
+        ior__host_at(sim, a)->isolated = cut;
     else
-        link_between(sim, (uint32_t)a, (uint32_t)b)->cut = cut;
-    snprintf(text, sizeof(text), "%s %s - %s", cut ? "cut" : "heal", host_at(sim, a)->name,
-             b == 0 ? "all" : host_at(sim, b)->name);
-    trace_text(sim, text);
+        ior__link_between(sim, (uint32_t)a, (uint32_t)b)->cut = cut;
+    snprintf(text, sizeof(text), "%s %s - %s", cut ? "cut" : "heal", ior__host_at(sim, a)->name,
+             b == 0 ? "all" : ior__host_at(sim, b)->name);
+    ior__trace_text(sim, text);
     if (!cut)
-        calendar_release(sim);
+        ior__calendar_release(sim);
     return 0;
 }
 
@@ -245,10 +245,10 @@ static void unix_of(struct ior_sim *sim, uint32_t self, const struct ior_addr *a
         name[0] = '@';
     else
         len = strlen(name);
-    ret->path = path_number(sim, self, name, len);
+    ret->path = ior__path_number(sim, self, name, len);
 }
 
-bool where_of(struct ior_sim *sim, int host, const struct ior_addr *addr, struct where *ret)
+bool ior__where_of(struct ior_sim *sim, int host, const struct ior_addr *addr, struct where *ret)
 {
     struct sockaddr sa;
     struct sockaddr_in in;
@@ -308,7 +308,7 @@ static void unix_addr(const struct ior_sim *sim, const struct where *where, stru
     size_t len = 0;
 
     if (where->path > 0) {
-        const struct path *path = path_at(sim, where->path);
+        const struct path *path = ior__path_at(sim, where->path);
         len = path->len;
         memcpy(un.sun_path, path->name, len);
         if (un.sun_path[0] == '@')
@@ -320,7 +320,7 @@ static void unix_addr(const struct ior_sim *sim, const struct where *where, stru
     ret->len = (uint32_t)(at + len);
 }
 
-void where_addr(const struct ior_sim *sim, const struct where *where, struct ior_addr *ret)
+void ior__where_addr(const struct ior_sim *sim, const struct where *where, struct ior_addr *ret)
 {
     unsigned char bytes[16];
 
@@ -347,7 +347,7 @@ struct ior_addr ior_sim_host_addr(const struct ior_sim *sim, int host, bool v6, 
     struct where where = {
         .host = (uint32_t)host, .port = (uint16_t)port, .family = v6 ? (uint8_t)FAMILY_V6 : (uint8_t)FAMILY_V4};
     struct ior_addr addr = {0};
-    if (host_at(sim, host))
-        where_addr(sim, &where, &addr);
+    if (ior__host_at(sim, host))
+        ior__where_addr(sim, &where, &addr);
     return addr;
 }

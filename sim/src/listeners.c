@@ -44,7 +44,7 @@ static bool taken(const struct ior_sim *sim, const struct listener *bound)
     return false;
 }
 
-uint32_t port_for(struct ior_sim *sim, uint32_t host)
+uint32_t ior__port_for(struct ior_sim *sim, uint32_t host)
 {
     struct host *at = sim->hosts[host - 1];
     uint32_t port = at->next_port;
@@ -56,10 +56,10 @@ static int bind_unix(struct ior_sim *sim, struct listener *bound)
 {
     if (bound->where.path == 0)
         return -EINVAL;
-    struct path *path = path_at(sim, bound->where.path);
+    struct path *path = ior__path_at(sim, bound->where.path);
     if (path->exists)
         return -EADDRINUSE;
-    path_make(sim, path, true);
+    ior__path_make(sim, path, true);
     path->bound = bound;
     return 0;
 }
@@ -72,27 +72,27 @@ static int bind_tcp(struct ior_sim *sim, struct listener *bound)
         return -EADDRNOTAVAIL;
     do {
         if (!chosen)
-            bound->where.port = (uint16_t)port_for(sim, bound->where.host);
+            bound->where.port = (uint16_t)ior__port_for(sim, bound->where.host);
         if (!taken(sim, bound))
             return 0;
     } while (!chosen && ++tries <= PORT_LAST - PORT_FIRST);
     return -EADDRINUSE;
 }
 
-int bound_new(struct ior_sim *sim, uint32_t host, struct where *where, const struct listener *like,
-              struct listener **ret)
+int ior__bound_new(struct ior_sim *sim, uint32_t host, struct where *where, const struct listener *like,
+                   struct listener **ret)
 {
-    struct listener *bound = mem_new(sizeof(*bound));
+    struct listener *bound = ior__mem_new(sizeof(*bound));
     *bound = *like;
     bound->where = *where;
     if (where->host != host)
         bound->where.host = 0;
     int err = where->family == FAMILY_UNIX ? bind_unix(sim, bound) : bind_tcp(sim, bound);
     if (err < 0) {
-        mem_free(bound);
+        ior__mem_free(bound);
         return err;
     }
-    sim->bounds = mem_room(sim->bounds, sim->bounds_n, &sim->bounds_room, sizeof(struct listener *));
+    sim->bounds = ior__mem_room(sim->bounds, sim->bounds_n, &sim->bounds_room, sizeof(struct listener *));
     bound->place = sim->bounds_n;
     sim->bounds[sim->bounds_n++] = bound;
     *where = bound->where;
@@ -104,7 +104,7 @@ static void forget_path(struct ior_sim *sim, const struct listener *bound)
 {
     if (bound->where.family != FAMILY_UNIX)
         return;
-    struct path *path = path_at(sim, bound->where.path);
+    struct path *path = ior__path_at(sim, bound->where.path);
     if (path->bound != bound)
         return;
     path->bound = NULL;
@@ -112,17 +112,17 @@ static void forget_path(struct ior_sim *sim, const struct listener *bound)
         path->exists = false;
 }
 
-void bound_free(struct ior_sim *sim, struct listener *bound)
+void ior__bound_free(struct ior_sim *sim, struct listener *bound)
 {
     bound->listening = false;
-    for (struct end *end; (end = listener_next(sim, bound)) != NULL;)
-        end_close(sim, end, true);
+    for (struct end *end; (end = ior__listener_next(sim, bound)) != NULL;)
+        ior__end_close(sim, end, true);
     forget_path(sim, bound);
     struct listener *last = sim->bounds[--sim->bounds_n];
     sim->bounds[bound->place] = last;
     last->place = bound->place;
-    mem_free(bound->queue);
-    mem_free(bound);
+    ior__mem_free(bound->queue);
+    ior__mem_free(bound);
 }
 
 /* ---- the queue of connections that wait to be accepted ---- */
@@ -131,10 +131,10 @@ static void queue_add(struct listener *listener, struct ref ref)
 {
     if (listener->queue_len == listener->queue_room) {
         uint32_t room = listener->queue_room ? listener->queue_room * 2 : 8;
-        struct ref *queue = mem_new(room * sizeof(struct ref));
+        struct ref *queue = ior__mem_new(room * sizeof(struct ref));
         for (uint32_t i = 0; i < listener->queue_len; i++)
             queue[i] = listener->queue[(listener->queue_head + i) % listener->queue_room];
-        mem_free(listener->queue);
+        ior__mem_free(listener->queue);
         listener->queue = queue;
         listener->queue_room = room;
         listener->queue_head = 0;
@@ -142,13 +142,13 @@ static void queue_add(struct listener *listener, struct ref ref)
     listener->queue[(listener->queue_head + listener->queue_len++) % listener->queue_room] = ref;
 }
 
-struct end *listener_next(struct ior_sim *sim, struct listener *listener)
+struct end *ior__listener_next(struct ior_sim *sim, struct listener *listener)
 {
     while (listener->queue_len > 0) {
         struct ref ref = listener->queue[listener->queue_head];
         listener->queue_head = (listener->queue_head + 1) % listener->queue_room;
         listener->queue_len--;
-        struct end *end = end_at(sim, ref);
+        struct end *end = ior__end_at(sim, ref);
         if (end)
             return end;
     }
@@ -163,25 +163,24 @@ static bool is_full(const struct listener *listener)
 static void queue_changed(struct ior_sim *sim, struct listener *listener)
 {
     if (listener->is_peers)
-        peer_changed(sim, listener->owner, IOR_READ);
+        ior__peer_changed(sim, listener->owner, IOR_READ);
     else
-        watches_look(listener->owner, sim);
+        ior__watches_look(listener->owner, sim);
 }
 
-/* The end that waits to be accepted, for a client. */
+/* The end that waits to be accepted, for a client. To be followed by queue_changed, which may end it. */
 static struct end *new_server(struct ior_sim *sim, struct listener *listener, struct end *client,
                               const struct where *to)
 {
-    struct end *server = end_new(sim, (enum end_kind)client->kind, to->host);
+    struct end *server = ior__end_new(sim, (enum end_kind)client->kind, to->host);
     server->local = *to;
     server->remote = client->local;
     if (listener->where.family == FAMILY_V6 && to->family == FAMILY_V4) {
         server->local.family = server->remote.family = FAMILY_V6;
         server->local.mapped = server->remote.mapped = true;
     }
-    end_pair(sim, client, server);
+    ior__end_pair(sim, client, server);
     queue_add(listener, server->self);
-    queue_changed(sim, listener);
     return server;
 }
 
@@ -224,7 +223,7 @@ static int connect_unix(struct ior_sim *sim, struct end *end, const struct where
 {
     if (to->path == 0)
         return -ECONNREFUSED;
-    const struct path *path = path_at(sim, to->path);
+    const struct path *path = ior__path_at(sim, to->path);
     if (!path->exists)
         return path->name[0] == '@' ? -ECONNREFUSED : -ENOENT;
     if (!path->is_socket || !path->bound || !path->bound->listening)
@@ -233,13 +232,14 @@ static int connect_unix(struct ior_sim *sim, struct end *end, const struct where
         return -EAGAIN;
     end->remote = *to;
     new_server(sim, path->bound, end, to);
+    queue_changed(sim, path->bound);
     return 0;
 }
 
 static void send_syn(struct ior_sim *sim, struct end *end, uint64_t after_ns, uint32_t tries)
 {
-    calendar_add(sim, ior_time_add(sim->now_ns, after_ns),
-                 (struct due){.what = DUE_SYN, .a = end->self, .b = end->self, .n = tries});
+    ior__calendar_add(sim, ior_time_add(sim->now_ns, after_ns),
+                      (struct due){.what = DUE_SYN, .a = end->self, .b = end->self, .n = tries});
 }
 
 static int connect_at_once(struct ior_sim *sim, struct end *end)
@@ -252,10 +252,11 @@ static int connect_at_once(struct ior_sim *sim, struct end *end)
         return -ECONNREFUSED;
     }
     new_server(sim, listener, end, &end->remote);
+    queue_changed(sim, listener);
     return 0;
 }
 
-int end_connect(struct ior_sim *sim, struct end *end, const struct where *to, bool now)
+int ior__end_connect(struct ior_sim *sim, struct end *end, const struct where *to, bool now)
 {
     if (to->family == FAMILY_UNIX)
         return connect_unix(sim, end, to);
@@ -265,17 +266,17 @@ int end_connect(struct ior_sim *sim, struct end *end, const struct where *to, bo
     end->remote.loop = to->loop || to->any;
     end->remote.any = false;
     if (end->local.port == 0)
-        end->local.port = (uint16_t)port_for(sim, end->host);
+        end->local.port = (uint16_t)ior__port_for(sim, end->host);
     end->local.family = to->family;
     end->local.host = end->host;
     end->local.any = false;
     end->local.loop = end->remote.loop;
     end->local.mapped = to->mapped;
-    end->link = link_between(sim, end->host, to->host);
+    end->link = ior__link_between(sim, end->host, to->host);
     end->limit = end->link->is.buffer_bytes;
     end->conn = ++sim->conns;
     end->state = END_CONNECTING;
-    if (now && to->host == end->host && end->link->is.latency_ns == 0 && !link_is_cut(sim, end->link)) {
+    if (now && to->host == end->host && end->link->is.latency_ns == 0 && !ior__link_is_cut(sim, end->link)) {
         int answer = connect_at_once(sim, end);
         if (answer != -EINPROGRESS)
             return answer;
@@ -285,26 +286,26 @@ int end_connect(struct ior_sim *sim, struct end *end, const struct where *to, bo
 }
 
 /* A SYN arrives at a host. */
-void listener_syn(struct ior_sim *sim, const struct due *due)
+void ior__listener_syn(struct ior_sim *sim, const struct due *due)
 {
-    struct end *client = end_at(sim, due->a);
+    struct end *client = ior__end_at(sim, due->a);
     if (!client || client->state != END_CONNECTING)
         return;
-    if (link_is_cut(sim, client->link)) {
-        end_hold(sim, client);
-        calendar_hold(sim, due);
+    if (ior__link_is_cut(sim, client->link)) {
+        ior__end_hold(sim, client);
+        ior__calendar_hold(sim, due);
         return;
     }
-    trace_net(sim, "syn", client, due->n, 0);
+    ior__trace_net(sim, "syn", client, due->n, 0);
     struct listener *listener = find(sim, &client->remote);
     if (listener && listener->vanished) {
-        end_hold(sim, client);
+        ior__end_hold(sim, client);
     } else if (!listener) {
-        calendar_add(sim, sim->now_ns + client->link->is.latency_ns,
-                     (struct due){.what = DUE_REFUSED, .a = client->self});
+        ior__calendar_add(sim, sim->now_ns + client->link->is.latency_ns,
+                          (struct due){.what = DUE_REFUSED, .a = client->self});
     } else if (is_full(listener)) {
         if (due->n == 0)
-            end_hold(sim, client);
+            ior__end_hold(sim, client);
         send_syn(sim, client, IOR_NS_PER_SEC << (due->n < RETRY_MOST ? due->n : RETRY_MOST), due->n + 1);
     } else {
         client->held = 0;
@@ -312,30 +313,32 @@ void listener_syn(struct ior_sim *sim, const struct due *due)
         client->state = END_CONNECTING;
         server->last_ns = sim->now_ns + server->link->is.latency_ns;
         server->flying++;
-        calendar_add(sim, server->last_ns, (struct due){.what = DUE_SYN_ACK, .a = client->self, .b = server->self});
+        ior__calendar_add(sim, server->last_ns,
+                          (struct due){.what = DUE_SYN_ACK, .a = client->self, .b = server->self});
+        queue_changed(sim, listener);
     }
 }
 
-void listener_syn_ack(struct ior_sim *sim, const struct due *due)
+void ior__listener_syn_ack(struct ior_sim *sim, const struct due *due)
 {
-    struct end *client = end_at(sim, due->a);
-    struct end *server = end_at(sim, due->b);
+    struct end *client = ior__end_at(sim, due->a);
+    struct end *server = ior__end_at(sim, due->b);
     const struct link *link = client ? client->link : server ? server->link : NULL;
 
-    if (link_is_cut(sim, link)) {
+    if (ior__link_is_cut(sim, link)) {
         if (server)
-            end_hold(sim, server);
-        calendar_hold(sim, due);
+            ior__end_hold(sim, server);
+        ior__calendar_hold(sim, due);
         return;
     }
     if (server && server->flying > 0)
         server->flying--;
     if (!client && server) {
-        calendar_add(sim, sim->now_ns + server->link->is.latency_ns,
-                     (struct due){.what = DUE_RESET, .a = server->self});
+        ior__calendar_add(sim, sim->now_ns + server->link->is.latency_ns,
+                          (struct due){.what = DUE_RESET, .a = server->self});
     } else if (client && client->state == END_CONNECTING) {
-        trace_net(sim, "open", client, 0, 0);
+        ior__trace_net(sim, "open", client, 0, 0);
         client->state = END_OPEN;
-        end_changed(sim, client, IOR_WRITE);
+        ior__end_changed(sim, client, IOR_WRITE);
     }
 }

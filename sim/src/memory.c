@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void *mem_new(size_t len)
+void *ior__mem_new(size_t len)
 {
     void *block = calloc(1, len);
     if (!block)
@@ -16,7 +16,7 @@ void *mem_new(size_t len)
     return block;
 }
 
-void *mem_grow(void *old, size_t len)
+void *ior__mem_grow(void *old, size_t len)
 {
     void *block = realloc(old, len);
     if (!block)
@@ -24,19 +24,19 @@ void *mem_grow(void *old, size_t len)
     return block;
 }
 
-void mem_free(void *block)
+void ior__mem_free(void *block)
 {
     free(block);
 }
 
-void *mem_room(void *array, uint32_t count, uint32_t *room, size_t element)
+void *ior__mem_room(void *array, uint32_t count, uint32_t *room, size_t element)
 {
     if (SIM_LIKELY(count < *room))
         return array;
     uint32_t more = *room < 16 ? 16 : *room * 2;
     if (more <= *room)
         abort();
-    array = mem_grow(array, more * element);
+    array = ior__mem_grow(array, more * element);
     memset((unsigned char *)array + *room * element, 0, (more - *room) * element);
     *room = more;
     return array;

@@ -19,7 +19,7 @@ static uint64_t os_wall(void *arg)
     struct ior_sim *sim = node->sim;
     struct host *host = sim->hosts[node->host - 1];
     host->counts[IOR_SIM_WALL]++;
-    if (chance(sim, sim->config.rates.wall_jump)) {
+    if (ior__chance(sim, sim->config.rates.wall_jump)) {
         const uint64_t most_ns = 3600 * IOR_NS_PER_SEC;
         sim->faults++;
         ior_sim_wall_jump(sim, (int)node->host, (int64_t)ior_sim_choose(sim, 2 * most_ns) - (int64_t)most_ns);
@@ -31,16 +31,16 @@ static uint64_t os_random(void *arg)
 {
     struct node *node = arg;
     node->sim->hosts[node->host - 1]->counts[IOR_SIM_RANDOM]++;
-    return mix64(&node->random);
+    return ior__mix64(&node->random);
 }
 
 static void os_sleep(void *arg, uint64_t ns)
 {
     struct call call;
-    call_begin(&call, arg, IOR_SIM_SLEEP, 0);
+    ior__call_begin(&call, arg, IOR_SIM_SLEEP, 0);
     call.a = ns;
     call.node->sim->now_ns = ior_time_add(call.node->sim->now_ns, ns);
-    call_end(&call, 0);
+    ior__call_end(&call, 0);
 }
 
 /* ---- fds ---- */
@@ -48,29 +48,29 @@ static void os_sleep(void *arg, uint64_t ns)
 static int os_close(void *arg, int fd)
 {
     struct call call;
-    int err = call_begin(&call, arg, IOR_SIM_CLOSE, fd);
+    int err = ior__call_begin(&call, arg, IOR_SIM_CLOSE, fd);
     if (err == 0)
-        err = call_fault(&call, 0);
+        err = ior__call_fault(&call, 0);
     if (err == 0) {
         for (const struct watch *watch = call.file->watches; watch; watch = watch->next_of_file) {
             if (watch->fd == fd)
-                violate(call.node->sim, IOR_SIM_CLOSE_WATCHED, "close of fd %d", fd - IOR_SIM_FD_FIRST);
+                ior__violate(call.node->sim, IOR_SIM_CLOSE_WATCHED, "close of fd %d", fd - IOR_SIM_FD_FIRST);
         }
-        fd_close(call.node->sim, fd, FD_CLOSED);
+        ior__fd_close(call.node->sim, fd, FD_CLOSED);
     }
-    return (int)call_end(&call, err);
+    return (int)ior__call_end(&call, err);
 }
 
 static int os_dup(void *arg, int fd)
 {
     struct call call;
-    int err = call_begin(&call, arg, IOR_SIM_DUP, fd);
+    int err = ior__call_begin(&call, arg, IOR_SIM_DUP, fd);
     if (err == 0)
-        err = call_fault(&call, 0);
-    if (err == 0 && fds_full(call.node->sim, call.node->host))
+        err = ior__call_fault(&call, 0);
+    if (err == 0 && ior__fds_full(call.node->sim, call.node->host))
         err = -EMFILE;
-    int copy = err < 0 ? err : fd_new(call.node->sim, call.file, false);
-    call_end(&call, copy < 0 ? copy : copy - IOR_SIM_FD_FIRST);
+    int copy = err < 0 ? err : ior__fd_new(call.node->sim, call.file, false);
+    ior__call_end(&call, copy < 0 ? copy : copy - IOR_SIM_FD_FIRST);
     return copy;
 }
 
@@ -102,24 +102,24 @@ static int kind_of(const struct file *file)
 static int os_fd_kind(void *arg, int fd)
 {
     struct call call;
-    int err = call_begin(&call, arg, IOR_SIM_FD_KIND, fd);
+    int err = ior__call_begin(&call, arg, IOR_SIM_FD_KIND, fd);
     if (err == 0)
-        err = call_fault(&call, 0);
-    return (int)call_end(&call, err < 0 ? err : kind_of(call.file));
+        err = ior__call_fault(&call, 0);
+    return (int)ior__call_end(&call, err < 0 ? err : kind_of(call.file));
 }
 
 static int os_set_nonblock(void *arg, int fd, bool on)
 {
     struct call call;
-    int err = call_begin(&call, arg, IOR_SIM_SET_NONBLOCK, fd);
+    int err = ior__call_begin(&call, arg, IOR_SIM_SET_NONBLOCK, fd);
     call.a = on;
     if (err == 0)
-        err = call_fault(&call, 0);
+        err = ior__call_fault(&call, 0);
     if (err < 0)
-        return (int)call_end(&call, err);
+        return (int)ior__call_end(&call, err);
     bool was_on = call.file->nonblock;
     call.file->nonblock = on;
-    return (int)call_end(&call, was_on);
+    return (int)ior__call_end(&call, was_on);
 }
 
 /* ---- paths ---- */
@@ -127,12 +127,12 @@ static int os_set_nonblock(void *arg, int fd, bool on)
 /* The beginning of a call on a path; 0, or -errno. */
 static int begin_path(struct call *call, void *arg, enum ior_sim_call kind, const char *name, struct path **ret)
 {
-    call_begin(call, arg, kind, 0);
+    ior__call_begin(call, arg, kind, 0);
     struct ior_sim *sim = call->node->sim;
-    uint32_t number = path_number(sim, call->node->host, name, strlen(name));
-    *ret = path_at(sim, number);
+    uint32_t number = ior__path_number(sim, call->node->host, name, strlen(name));
+    *ret = ior__path_at(sim, number);
     call->a = number;
-    int err = call_fault(call, 0);
+    int err = ior__call_fault(call, 0);
     return err == 0 && !(*ret)->exists ? -ENOENT : err;
 }
 
@@ -143,7 +143,7 @@ static int os_path_stat(void *arg, const char *name, struct ior_os_path *ret)
     int err = begin_path(&call, arg, IOR_SIM_PATH_STAT, name, &path);
     if (err == 0)
         *ret = (struct ior_os_path){.is_socket = path->is_socket, .dev = 1, .ino = path->ino};
-    return (int)call_end(&call, err);
+    return (int)ior__call_end(&call, err);
 }
 
 static int os_path_chmod(void *arg, const char *name, unsigned mode)
@@ -154,7 +154,7 @@ static int os_path_chmod(void *arg, const char *name, unsigned mode)
     call.b = mode;
     if (err == 0)
         path->mode = mode;
-    return (int)call_end(&call, err);
+    return (int)ior__call_end(&call, err);
 }
 
 static int os_path_unlink(void *arg, const char *name)
@@ -166,10 +166,10 @@ static int os_path_unlink(void *arg, const char *name)
         path->exists = false;
         path->bound = NULL;
     }
-    return (int)call_end(&call, err);
+    return (int)ior__call_end(&call, err);
 }
 
-void os_init(struct node *node)
+void ior__os_init(struct node *node)
 {
     node->os = (struct ior_os){
         .struct_size = sizeof(struct ior_os),
@@ -178,23 +178,23 @@ void os_init(struct node *node)
         .wall = os_wall,
         .random = os_random,
         .sleep = os_sleep,
-        .socket = sim_os_socket,
-        .bind = sim_os_bind,
-        .listen = sim_os_listen,
-        .accept = sim_os_accept,
-        .connect = sim_os_connect,
-        .getsockname = sim_os_getsockname,
-        .getpeername = sim_os_getpeername,
-        .getsockopt = sim_os_getsockopt,
-        .setsockopt = sim_os_setsockopt,
-        .shutdown = sim_os_shutdown,
+        .socket = ior__sim_os_socket,
+        .bind = ior__sim_os_bind,
+        .listen = ior__sim_os_listen,
+        .accept = ior__sim_os_accept,
+        .connect = ior__sim_os_connect,
+        .getsockname = ior__sim_os_getsockname,
+        .getpeername = ior__sim_os_getpeername,
+        .getsockopt = ior__sim_os_getsockopt,
+        .setsockopt = ior__sim_os_setsockopt,
+        .shutdown = ior__sim_os_shutdown,
         .close = os_close,
-        .recv = sim_os_recv,
-        .send = sim_os_send,
-        .read = sim_os_read,
-        .write = sim_os_write,
-        .sendfile = sim_os_sendfile,
-        .pread = sim_os_pread,
+        .recv = ior__sim_os_recv,
+        .send = ior__sim_os_send,
+        .read = ior__sim_os_read,
+        .write = ior__sim_os_write,
+        .sendfile = ior__sim_os_sendfile,
+        .pread = ior__sim_os_pread,
         .dup = os_dup,
         .fd_kind = os_fd_kind,
         .set_nonblock = os_set_nonblock,

@@ -32,11 +32,11 @@ static size_t shortened(struct call *call, size_t most)
 static int begin(struct call *call, void *arg, enum ior_sim_call kind, int fd)
 {
     bool wants_socket = kind == IOR_SIM_RECV || kind == IOR_SIM_SEND;
-    int err = call_begin(call, arg, kind, fd);
+    int err = ior__call_begin(call, arg, kind, fd);
     if (err < 0)
         return err;
     if (!call->file->nonblock)
-        violate(call->node->sim, IOR_SIM_BLOCKING, "%s of fd %d", ior_sim_call_name(kind), fd - IOR_SIM_FD_FIRST);
+        ior__violate(call->node->sim, IOR_SIM_BLOCKING, "%s of fd %d", ior_sim_call_name(kind), fd - IOR_SIM_FD_FIRST);
     if (call->file->kind == FILE_LISTENER)
         return wants_socket ? -ENOTCONN : -EINVAL;
     if (call->file->kind != FILE_STREAM)
@@ -54,26 +54,26 @@ static ssize_t take(void *arg, enum ior_sim_call kind, int fd, void *bytes, size
     int err = begin(&call, arg, kind, fd);
     call.a = len;
     if (err < 0)
-        return (ssize_t)call_end(&call, err);
+        return (ssize_t)ior__call_end(&call, err);
     struct ior_sim *sim = call.node->sim;
     struct end *end = call.file->end;
     size_t most = len < end->arrived ? len : end->arrived;
-    err = call_fault(&call, most);
+    err = ior__call_fault(&call, most);
     if (err == 0)
-        err = len == 0 ? 0 : end_may_take(sim, end);
+        err = len == 0 ? 0 : ior__end_may_take(sim, end);
     if (err <= 0)
-        return (ssize_t)call_end(&call, err);
-    size_t n = end_take(sim, end, bytes, shortened(&call, most), NULL);
+        return (ssize_t)ior__call_end(&call, err);
+    size_t n = ior__end_take(sim, end, bytes, shortened(&call, most), NULL);
     call.b = mark(0, bytes, n);
-    return (ssize_t)call_end(&call, (int64_t)n);
+    return (ssize_t)ior__call_end(&call, (int64_t)n);
 }
 
-ssize_t sim_os_recv(void *arg, int fd, void *bytes, size_t len)
+ssize_t ior__sim_os_recv(void *arg, int fd, void *bytes, size_t len)
 {
     return take(arg, IOR_SIM_RECV, fd, bytes, len);
 }
 
-ssize_t sim_os_read(void *arg, int fd, void *bytes, size_t len)
+ssize_t ior__sim_os_read(void *arg, int fd, void *bytes, size_t len)
 {
     return take(arg, IOR_SIM_READ, fd, bytes, len);
 }
@@ -93,15 +93,15 @@ static int64_t admit(struct call *call, uint64_t len)
 {
     struct ior_sim *sim = call->node->sim;
     struct end *end = call->file->end;
-    size_t room = end->state == END_OPEN && end->kind != END_PIPE_READER ? end_room(sim, end) : 0;
+    size_t room = end->state == END_OPEN && end->kind != END_PIPE_READER ? ior__end_room(sim, end) : 0;
     size_t most = len < room ? (size_t)len : room;
 
     if (end->fin_sent && len > 0)
-        violate(sim, IOR_SIM_SEND_AFTER_SHUT, "%s of fd %d", ior_sim_call_name(call->kind),
-                call->fd - IOR_SIM_FD_FIRST);
-    int err = call_fault(call, most);
+        ior__violate(sim, IOR_SIM_SEND_AFTER_SHUT, "%s of fd %d", ior_sim_call_name(call->kind),
+                     call->fd - IOR_SIM_FD_FIRST);
+    int err = ior__call_fault(call, most);
     if (err == 0)
-        err = end_may_send(sim, end);
+        err = ior__end_may_send(sim, end);
     if (err == -EAGAIN && len == 0)
         return 0;
     return err < 0 ? err : (int64_t)shortened(call, most);
@@ -115,27 +115,27 @@ static ssize_t put(void *arg, enum ior_sim_call kind, int fd, const struct iovec
         err = kind == IOR_SIM_SEND ? -EMSGSIZE : -EINVAL;
     call.a = err < 0 ? 0 : length_of(iov, n);
     if (err < 0)
-        return (ssize_t)call_end(&call, err);
+        return (ssize_t)ior__call_end(&call, err);
     struct end *end = call.file->end;
     int64_t sent = admit(&call, call.a);
     size_t left = sent > 0 ? (size_t)sent : 0;
     for (int i = 0; left > 0; i++) {
         size_t part = iov[i].iov_len < left ? iov[i].iov_len : left;
-        end_put(call.node->sim, end, iov[i].iov_base, part);
+        ior__end_put(call.node->sim, end, iov[i].iov_base, part);
         call.b = mark(call.b, iov[i].iov_base, part);
         left -= part;
     }
     if (sent > 0)
-        end_sent(call.node->sim, end, (size_t)sent);
-    return (ssize_t)call_end(&call, sent);
+        ior__end_sent(call.node->sim, end, (size_t)sent);
+    return (ssize_t)ior__call_end(&call, sent);
 }
 
-ssize_t sim_os_send(void *arg, int fd, const struct iovec *iov, int n)
+ssize_t ior__sim_os_send(void *arg, int fd, const struct iovec *iov, int n)
 {
     return put(arg, IOR_SIM_SEND, fd, iov, n);
 }
 
-ssize_t sim_os_write(void *arg, int fd, const struct iovec *iov, int n)
+ssize_t ior__sim_os_write(void *arg, int fd, const struct iovec *iov, int n)
 {
     return put(arg, IOR_SIM_WRITE, fd, iov, n);
 }
@@ -145,7 +145,7 @@ ssize_t sim_os_write(void *arg, int fd, const struct iovec *iov, int n)
 /* A regular file of the host, or NULL. */
 static const struct blob *blob_of(const struct node *node, int fd)
 {
-    const struct fd *at = fd_at(node->sim, fd);
+    const struct fd *at = ior__fd_at(node->sim, fd);
     bool is = at && at->state == FD_OPEN && at->host == node->host && at->file->kind == FILE_REGULAR;
     return is ? at->file->of.blob : NULL;
 }
@@ -156,7 +156,7 @@ static uint64_t left_of(const struct blob *blob, uint64_t offset, size_t len)
     return left < len ? left : len;
 }
 
-ssize_t sim_os_sendfile(void *arg, int out, int in, uint64_t offset, size_t len)
+ssize_t ior__sim_os_sendfile(void *arg, int out, int in, uint64_t offset, size_t len)
 {
     struct call call;
     int err = begin(&call, arg, IOR_SIM_SENDFILE, out);
@@ -166,22 +166,22 @@ ssize_t sim_os_sendfile(void *arg, int out, int in, uint64_t offset, size_t len)
     if (err == 0 && !blob)
         err = -EBADF;
     if (err < 0)
-        return (ssize_t)call_end(&call, err);
+        return (ssize_t)ior__call_end(&call, err);
     uint64_t left = left_of(blob, offset, len);
     if (left == 0)
-        return (ssize_t)call_end(&call, 0);
+        return (ssize_t)ior__call_end(&call, 0);
     int64_t sent = admit(&call, left);
     if (sent > 0) {
-        end_put(call.node->sim, call.file->end, blob->bytes + offset, (size_t)sent);
-        end_sent(call.node->sim, call.file->end, (size_t)sent);
+        ior__end_put(call.node->sim, call.file->end, blob->bytes + offset, (size_t)sent);
+        ior__end_sent(call.node->sim, call.file->end, (size_t)sent);
     }
-    return (ssize_t)call_end(&call, sent);
+    return (ssize_t)ior__call_end(&call, sent);
 }
 
-ssize_t sim_os_pread(void *arg, int fd, void *bytes, size_t len, uint64_t offset)
+ssize_t ior__sim_os_pread(void *arg, int fd, void *bytes, size_t len, uint64_t offset)
 {
     struct call call;
-    int err = call_begin(&call, arg, IOR_SIM_PREAD, fd);
+    int err = ior__call_begin(&call, arg, IOR_SIM_PREAD, fd);
     const struct blob *blob = blob_of(arg, fd);
     call.a = len;
     call.b = offset;
@@ -189,10 +189,10 @@ ssize_t sim_os_pread(void *arg, int fd, void *bytes, size_t len, uint64_t offset
         err = -ESPIPE;
     uint64_t left = err == 0 ? left_of(blob, offset, len) : 0;
     if (err == 0)
-        err = call_fault(&call, left);
+        err = ior__call_fault(&call, left);
     if (err < 0)
-        return (ssize_t)call_end(&call, err);
+        return (ssize_t)ior__call_end(&call, err);
     size_t n = shortened(&call, (size_t)left);
     memcpy(bytes, blob->bytes + (n > 0 ? offset : 0), n);
-    return (ssize_t)call_end(&call, (int64_t)n);
+    return (ssize_t)ior__call_end(&call, (int64_t)n);
 }

@@ -6,23 +6,23 @@
 #include "world.h"
 
 /* os_sockets.c */
-int sim_os_socket(void *arg, int domain, int type, int protocol);
-int sim_os_bind(void *arg, int fd, const struct ior_addr *addr);
-int sim_os_listen(void *arg, int fd, int backlog);
-int sim_os_accept(void *arg, int fd, struct ior_addr *peer);
-int sim_os_connect(void *arg, int fd, const struct ior_addr *addr);
-int sim_os_getsockname(void *arg, int fd, struct ior_addr *addr);
-int sim_os_getpeername(void *arg, int fd, struct ior_addr *addr);
-int sim_os_getsockopt(void *arg, int fd, int level, int name, void *value, uint32_t *len);
-int sim_os_setsockopt(void *arg, int fd, int level, int name, const void *value, uint32_t len);
-int sim_os_shutdown(void *arg, int fd, int how);
+int ior__sim_os_socket(void *arg, int domain, int type, int protocol);
+int ior__sim_os_bind(void *arg, int fd, const struct ior_addr *addr);
+int ior__sim_os_listen(void *arg, int fd, int backlog);
+int ior__sim_os_accept(void *arg, int fd, struct ior_addr *peer);
+int ior__sim_os_connect(void *arg, int fd, const struct ior_addr *addr);
+int ior__sim_os_getsockname(void *arg, int fd, struct ior_addr *addr);
+int ior__sim_os_getpeername(void *arg, int fd, struct ior_addr *addr);
+int ior__sim_os_getsockopt(void *arg, int fd, int level, int name, void *value, uint32_t *len);
+int ior__sim_os_setsockopt(void *arg, int fd, int level, int name, const void *value, uint32_t len);
+int ior__sim_os_shutdown(void *arg, int fd, int how);
 
 /* os_bytes.c */
-ssize_t sim_os_recv(void *arg, int fd, void *bytes, size_t len);
-ssize_t sim_os_send(void *arg, int fd, const struct iovec *iov, int n);
-ssize_t sim_os_read(void *arg, int fd, void *bytes, size_t len);
-ssize_t sim_os_write(void *arg, int fd, const struct iovec *iov, int n);
-ssize_t sim_os_sendfile(void *arg, int out, int in, uint64_t offset, size_t len);
-ssize_t sim_os_pread(void *arg, int fd, void *bytes, size_t len, uint64_t offset);
+ssize_t ior__sim_os_recv(void *arg, int fd, void *bytes, size_t len);
+ssize_t ior__sim_os_send(void *arg, int fd, const struct iovec *iov, int n);
+ssize_t ior__sim_os_read(void *arg, int fd, void *bytes, size_t len);
+ssize_t ior__sim_os_write(void *arg, int fd, const struct iovec *iov, int n);
+ssize_t ior__sim_os_sendfile(void *arg, int out, int in, uint64_t offset, size_t len);
+ssize_t ior__sim_os_pread(void *arg, int fd, void *bytes, size_t len, uint64_t offset);
 
 #endif

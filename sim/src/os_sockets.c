@@ -18,13 +18,13 @@ static bool is_socket(const struct file *file)
 /* The beginning of a call on a socket. */
 static int begin(struct call *call, void *arg, enum ior_sim_call kind, int fd)
 {
-    int err = call_begin(call, arg, kind, fd);
+    int err = ior__call_begin(call, arg, kind, fd);
     return err == 0 && !is_socket(call->file) ? -ENOTSOCK : err;
 }
 
 static int finish(struct call *call, int result)
 {
-    return (int)call_end(call, result);
+    return (int)ior__call_end(call, result);
 }
 
 /* ---- making ---- */
@@ -36,27 +36,27 @@ static int new_socket(struct call *call, int domain, int type)
         return -EAFNOSUPPORT;
     if ((type & 15) != SOCK_STREAM)
         return -EPROTONOSUPPORT;
-    if (fds_full(node->sim, node->host))
+    if (ior__fds_full(node->sim, node->host))
         return -EMFILE;
-    struct file *file = file_new(node->sim, node->host, FILE_STREAM);
+    struct file *file = ior__file_new(node->sim, node->host, FILE_STREAM);
     file->nonblock = true;
-    file->end = end_new(node->sim, domain == AF_UNIX ? END_UNIX : END_TCP, node->host);
+    file->end = ior__end_new(node->sim, domain == AF_UNIX ? END_UNIX : END_TCP, node->host);
     file->end->owner = file;
     file->end->local = (struct where){.host = node->host,
                                       .any = true,
                                       .family = (uint8_t)(domain == AF_UNIX   ? FAMILY_UNIX
                                                           : domain == AF_INET ? FAMILY_V4
                                                                               : FAMILY_V6)};
-    return fd_new(node->sim, file, false);
+    return ior__fd_new(node->sim, file, false);
 }
 
-int sim_os_socket(void *arg, int domain, int type, int protocol)
+int ior__sim_os_socket(void *arg, int domain, int type, int protocol)
 {
     struct call call;
     (void)protocol;
-    call_begin(&call, arg, IOR_SIM_SOCKET, 0);
+    ior__call_begin(&call, arg, IOR_SIM_SOCKET, 0);
     call.a = domain == AF_INET ? 4 : domain == AF_INET6 ? 6 : 1;
-    int err = call_fault(&call, 0);
+    int err = ior__call_fault(&call, 0);
     int fd = err < 0 ? err : new_socket(&call, domain, type);
     if (fd >= 0)
         call.fd = fd;
@@ -73,20 +73,22 @@ static int bind_end(struct call *call, const struct ior_addr *addr)
         .owner = file, .reuse_port = file->reuse_port, .reuse_addr = file->reuse_addr, .v6_only = file->v6_only};
     if (file->bound || file->kind != FILE_STREAM || file->end->state != END_NEW)
         return -EINVAL;
-    if (!where_of(node->sim, (int)node->host, addr, &where) || where.family != file->end->local.family)
+    if (!ior__where_of(node->sim, (int)node->host, addr, &where) || where.family != file->end->local.family)
         return -EAFNOSUPPORT;
-    int err = bound_new(node->sim, node->host, &where, &like, &file->bound);
+    int err = ior__bound_new(node->sim, node->host, &where, &like, &file->bound);
+    call->a = where.family == FAMILY_UNIX ? where.path : where.port;
+    call->b = where.host;
     if (err == 0)
         file->end->local = where;
     return err;
 }
 
-int sim_os_bind(void *arg, int fd, const struct ior_addr *addr)
+int ior__sim_os_bind(void *arg, int fd, const struct ior_addr *addr)
 {
     struct call call;
     int err = begin(&call, arg, IOR_SIM_BIND, fd);
     if (err == 0)
-        err = call_fault(&call, 0);
+        err = ior__call_fault(&call, 0);
     if (err == 0)
         err = bind_end(&call, addr);
     return finish(&call, err);
@@ -116,7 +118,7 @@ static int listen_end(struct call *call, int backlog)
         struct where where = file->end->local;
         if (where.family == FAMILY_UNIX)
             return -EINVAL;
-        int err = bound_new(node->sim, node->host, &where, &like, &file->bound);
+        int err = ior__bound_new(node->sim, node->host, &where, &like, &file->bound);
         if (err < 0)
             return err;
     }
@@ -125,20 +127,20 @@ static int listen_end(struct call *call, int backlog)
     file->bound->listening = true;
     file->bound->backlog = (uint32_t)(backlog < 0 ? 0 : backlog > BACKLOG_MOST ? BACKLOG_MOST : backlog);
     if (file->kind == FILE_STREAM)
-        end_forget(node->sim, file->end);
+        ior__end_forget(node->sim, file->end);
     file->kind = FILE_LISTENER;
     file->end = NULL;
-    watches_look(file, node->sim);
+    ior__watches_look(file, node->sim);
     return 0;
 }
 
-int sim_os_listen(void *arg, int fd, int backlog)
+int ior__sim_os_listen(void *arg, int fd, int backlog)
 {
     struct call call;
     int err = begin(&call, arg, IOR_SIM_LISTEN, fd);
     call.a = (uint64_t)(int64_t)backlog;
     if (err == 0)
-        err = call_fault(&call, 0);
+        err = ior__call_fault(&call, 0);
     if (err == 0)
         err = listen_end(&call, backlog);
     return finish(&call, err);
@@ -149,28 +151,28 @@ static int accept_end(struct call *call, struct ior_addr *peer)
     struct node *node = call->node;
     if (call->file->kind != FILE_LISTENER)
         return -EINVAL;
-    if (fds_full(node->sim, node->host))
+    if (ior__fds_full(node->sim, node->host))
         return -EMFILE;
-    struct end *end = listener_next(node->sim, call->file->bound);
+    struct end *end = ior__listener_next(node->sim, call->file->bound);
     if (!end)
         return -EAGAIN;
-    struct file *file = file_new(node->sim, node->host, FILE_STREAM);
+    struct file *file = ior__file_new(node->sim, node->host, FILE_STREAM);
     file->nonblock = true;
     file->no_delay = call->file->no_delay;
     file->end = end;
     end->owner = file;
     call->b = end->conn;
     if (peer)
-        where_addr(node->sim, &end->remote, peer);
-    return fd_new(node->sim, file, false);
+        ior__where_addr(node->sim, &end->remote, peer);
+    return ior__fd_new(node->sim, file, false);
 }
 
-int sim_os_accept(void *arg, int fd, struct ior_addr *peer)
+int ior__sim_os_accept(void *arg, int fd, struct ior_addr *peer)
 {
     struct call call;
     int err = begin(&call, arg, IOR_SIM_ACCEPT, fd);
     if (err == 0)
-        err = call_fault(&call, 0);
+        err = ior__call_fault(&call, 0);
     int conn = err < 0 ? err : accept_end(&call, peer);
     finish(&call, conn < 0 ? conn : conn - IOR_SIM_FD_FIRST);
     return conn;
@@ -187,17 +189,19 @@ static int connect_end(struct call *call, const struct ior_addr *addr)
         return -EALREADY;
     if (file->end->state != END_NEW)
         return -EISCONN;
-    if (!where_of(sim, (int)call->node->host, addr, &to) || to.family != file->end->local.family)
+    if (!ior__where_of(sim, (int)call->node->host, addr, &to) || to.family != file->end->local.family)
         return -EAFNOSUPPORT;
-    return end_connect(sim, file->end, &to, chance(sim, sim->config.rates.connect_now));
+    call->a = to.family == FAMILY_UNIX ? to.path : to.port;
+    call->b = to.host;
+    return ior__end_connect(sim, file->end, &to, ior__chance(sim, sim->config.rates.connect_now));
 }
 
-int sim_os_connect(void *arg, int fd, const struct ior_addr *addr)
+int ior__sim_os_connect(void *arg, int fd, const struct ior_addr *addr)
 {
     struct call call;
     int err = begin(&call, arg, IOR_SIM_CONNECT, fd);
     if (err == 0)
-        err = call_fault(&call, 0);
+        err = ior__call_fault(&call, 0);
     if (err == 0)
         err = connect_end(&call, addr);
     if (call.late_error && err < 0 && err != -EINPROGRESS)
@@ -207,14 +211,14 @@ int sim_os_connect(void *arg, int fd, const struct ior_addr *addr)
 
 /* ---- names ---- */
 
-int sim_os_getsockname(void *arg, int fd, struct ior_addr *addr)
+int ior__sim_os_getsockname(void *arg, int fd, struct ior_addr *addr)
 {
     struct call call;
     int err = begin(&call, arg, IOR_SIM_GETSOCKNAME, fd);
     if (err == 0)
-        err = call_fault(&call, 0);
+        err = ior__call_fault(&call, 0);
     if (err == 0)
-        where_addr(call.node->sim, call.file->bound ? &call.file->bound->where : &call.file->end->local, addr);
+        ior__where_addr(call.node->sim, call.file->bound ? &call.file->bound->where : &call.file->end->local, addr);
     return finish(&call, err);
 }
 
@@ -223,16 +227,16 @@ static bool has_peer(const struct file *file)
     return file->kind == FILE_STREAM && file->end->state == END_OPEN;
 }
 
-int sim_os_getpeername(void *arg, int fd, struct ior_addr *addr)
+int ior__sim_os_getpeername(void *arg, int fd, struct ior_addr *addr)
 {
     struct call call;
     int err = begin(&call, arg, IOR_SIM_GETPEERNAME, fd);
     if (err == 0)
-        err = call_fault(&call, 0);
+        err = ior__call_fault(&call, 0);
     if (err == 0 && !has_peer(call.file))
         err = -ENOTCONN;
     if (err == 0)
-        where_addr(call.node->sim, &call.file->end->remote, addr);
+        ior__where_addr(call.node->sim, &call.file->end->remote, addr);
     return finish(&call, err);
 }
 
@@ -327,14 +331,14 @@ static int option_get(struct file *file, int level, int name, int *value)
     }
 }
 
-int sim_os_getsockopt(void *arg, int fd, int level, int name, void *value, uint32_t *len)
+int ior__sim_os_getsockopt(void *arg, int fd, int level, int name, void *value, uint32_t *len)
 {
     struct call call;
     int is = 0;
     int err = begin(&call, arg, IOR_SIM_GETSOCKOPT, fd);
     call.a = option_number(level, name);
     if (err == 0)
-        err = call_fault(&call, 0);
+        err = ior__call_fault(&call, 0);
     if (err == 0)
         err = option_get(call.file, level, name, &is);
     if (err == 0) {
@@ -386,14 +390,14 @@ static int option_set(struct file *file, int level, int name, bool on)
     }
 }
 
-int sim_os_setsockopt(void *arg, int fd, int level, int name, const void *value, uint32_t len)
+int ior__sim_os_setsockopt(void *arg, int fd, int level, int name, const void *value, uint32_t len)
 {
     struct call call;
     int is = 0;
     int err = begin(&call, arg, IOR_SIM_SETSOCKOPT, fd);
     call.a = option_number(level, name);
     if (err == 0)
-        err = call_fault(&call, 0);
+        err = ior__call_fault(&call, 0);
     if (err == 0 && len < sizeof(is))
         err = -EINVAL;
     if (err == 0 && level == SOL_SOCKET && name == SO_LINGER) {
@@ -415,20 +419,20 @@ static int shut(struct call *call, int how)
         return -ENOTCONN;
     struct end *end = call->file->end;
     if (how == SHUT_WR || how == SHUT_RDWR)
-        end_fin(sim, end);
+        ior__end_fin(sim, end);
     if (how == SHUT_RD || how == SHUT_RDWR)
         end->read_shut = true;
-    end_changed(sim, end, IOR_READ | IOR_WRITE);
+    ior__end_changed(sim, end, IOR_READ | IOR_WRITE);
     return 0;
 }
 
-int sim_os_shutdown(void *arg, int fd, int how)
+int ior__sim_os_shutdown(void *arg, int fd, int how)
 {
     struct call call;
     int err = begin(&call, arg, IOR_SIM_SHUTDOWN, fd);
     call.a = how == SHUT_RD ? 0 : how == SHUT_WR ? 1 : 2;
     if (err == 0)
-        err = call_fault(&call, 0);
+        err = ior__call_fault(&call, 0);
     if (err == 0)
         err = shut(&call, how);
     return finish(&call, err);

@@ -12,7 +12,7 @@
 
 static struct ior_sim_peer *peer_new(struct ior_sim *sim, int host)
 {
-    struct ior_sim_peer *peer = mem_new(sizeof(*peer));
+    struct ior_sim_peer *peer = ior__mem_new(sizeof(*peer));
     peer->sim = sim;
     peer->host = (uint32_t)host;
     peer->next = sim->peers;
@@ -31,8 +31,8 @@ static void peer_release(struct ior_sim_peer *peer)
         sim->peers = peer->next;
     if (peer->next)
         peer->next->prev = peer->prev;
-    ring_free(&peer->unsaid);
-    mem_free(peer);
+    ior__ring_free(&peer->unsaid);
+    ior__mem_free(peer);
 }
 
 static void own_end(struct ior_sim_peer *peer, struct end *end)
@@ -55,24 +55,25 @@ struct ior_sim_peer *ior_sim_dial(struct ior_sim *sim, int host, const char *add
 {
     struct ior_addr at;
     struct where to;
-    if (!sim || !host_at(sim, host) || !addr || ior_addr_parse(&at, addr) < 0 || !where_of(sim, host, &at, &to))
+    if (!sim || !ior__host_at(sim, host) || !addr || ior_addr_parse(&at, addr) < 0 ||
+        !ior__where_of(sim, host, &at, &to))
         return NULL;
     struct ior_sim_peer *peer = peer_new(sim, host);
-    struct end *end = end_new(sim, to.family == FAMILY_UNIX ? END_UNIX : END_TCP, (uint32_t)host);
+    struct end *end = ior__end_new(sim, to.family == FAMILY_UNIX ? END_UNIX : END_TCP, (uint32_t)host);
     end->local.family = to.family;
     end->local.host = (uint32_t)host;
     own_end(peer, end);
-    int err = end_connect(sim, end, &to, false);
+    int err = ior__end_connect(sim, end, &to, false);
     if (err < 0 && err != -EINPROGRESS) {
         peer->error = -err;
-        end_forget(sim, end);
+        ior__end_forget(sim, end);
         peer->end = NULL;
     } else {
         peer->local = end->local;
         peer->remote = end->remote;
     }
     if (err != -EINPROGRESS)
-        peer_changed(sim, peer, err < 0 ? IOR_ERR : IOR_WRITE);
+        ior__peer_changed(sim, peer, err < 0 ? IOR_ERR : IOR_WRITE);
     return peer;
 }
 
@@ -80,12 +81,13 @@ struct ior_sim_peer *ior_sim_serve(struct ior_sim *sim, int host, const char *ad
 {
     struct ior_addr at;
     struct where where;
-    if (!sim || !host_at(sim, host) || !addr || ior_addr_parse(&at, addr) < 0 || !where_of(sim, host, &at, &where))
+    if (!sim || !ior__host_at(sim, host) || !addr || ior_addr_parse(&at, addr) < 0 ||
+        !ior__where_of(sim, host, &at, &where))
         return NULL;
     struct ior_sim_peer *peer = peer_new(sim, host);
     const struct listener like = {
         .owner = peer, .is_peers = true, .reuse_addr = true, .listening = true, .backlog = 4096};
-    if (bound_new(sim, (uint32_t)host, &where, &like, &peer->listener) < 0) {
+    if (ior__bound_new(sim, (uint32_t)host, &where, &like, &peer->listener) < 0) {
         peer_release(peer);
         return NULL;
     }
@@ -95,13 +97,13 @@ struct ior_sim_peer *ior_sim_serve(struct ior_sim *sim, int host, const char *ad
 
 struct ior_sim_peer *ior_sim_pick_up(struct ior_sim_peer *listener)
 {
-    struct end *end = listener->listener ? listener_next(listener->sim, listener->listener) : NULL;
+    struct end *end = listener->listener ? ior__listener_next(listener->sim, listener->listener) : NULL;
     if (!end)
         return NULL;
     struct ior_sim_peer *peer = peer_new(listener->sim, (int)listener->host);
     own_end(peer, end);
     if (end->state == END_DEAD)
-        peer_changed(listener->sim, peer, IOR_ERR);
+        ior__peer_changed(listener->sim, peer, IOR_ERR);
     return peer;
 }
 
@@ -114,14 +116,14 @@ static void close_end(struct ior_sim_peer *peer, bool reset)
         peer->error = end->ended;
     peer->end = NULL;
     peer->finished = true;
-    ring_free(&peer->unsaid);
-    end_close(peer->sim, end, reset);
+    ior__ring_free(&peer->unsaid);
+    ior__end_close(peer->sim, end, reset);
 }
 
 static void close_listener(struct ior_sim_peer *peer)
 {
     if (peer->listener)
-        bound_free(peer->sim, peer->listener);
+        ior__bound_free(peer->sim, peer->listener);
     peer->listener = NULL;
 }
 
@@ -136,7 +138,7 @@ void ior_sim_vanish(struct ior_sim_peer *peer)
     if (peer->listener)
         peer->listener->vanished = true;
     if (peer->end)
-        end_vanish(peer->sim, peer->end);
+        ior__end_vanish(peer->sim, peer->end);
 }
 
 /* ---- saying ---- */
@@ -149,26 +151,26 @@ static void flush(struct ior_sim_peer *peer)
     if (!end || end->vanished || end->state == END_CONNECTING)
         return;
     if (end->state == END_DEAD || end->other_gone)
-        ring_free(&peer->unsaid);
-    size_t room = peer->unsaid.len > 0 ? end_room(sim, end) : 0;
+        ior__ring_free(&peer->unsaid);
+    size_t room = peer->unsaid.len > 0 ? ior__end_room(sim, end) : 0;
     size_t sent = 0;
     while (sent < room && peer->unsaid.len > 0) {
         const unsigned char *piece;
-        size_t n = ring_look(&peer->unsaid, &piece);
+        size_t n = ior__ring_look(&peer->unsaid, &piece);
         n = n < room - sent ? n : room - sent;
-        end_put(sim, end, piece, n);
-        ring_drop(&peer->unsaid, n);
+        ior__end_put(sim, end, piece, n);
+        ior__ring_drop(&peer->unsaid, n);
         sent += n;
     }
     peer->said += sent;
     if (sent > 0)
-        end_sent(sim, end, sent);
+        ior__end_sent(sim, end, sent);
     if (peer->unsaid.len > 0)
         return;
     if (peer->hanging_up)
         close_end(peer, false);
     else if (peer->finishing && end->state == END_OPEN)
-        end_fin(sim, end);
+        ior__end_fin(sim, end);
 }
 
 int ior_sim_say(struct ior_sim_peer *peer, const void *bytes, size_t len)
@@ -176,7 +178,7 @@ int ior_sim_say(struct ior_sim_peer *peer, const void *bytes, size_t len)
     if (!peer->end || peer->finishing || peer->hanging_up || is_dead(peer) || peer->end->other_gone ||
         peer->end->kind == END_PIPE_READER)
         return -EPIPE;
-    ring_put(&peer->unsaid, bytes, len);
+    ior__ring_put(&peer->unsaid, bytes, len);
     flush(peer);
     return 0;
 }
@@ -209,12 +211,12 @@ ssize_t ior_sim_hear(struct ior_sim_peer *peer, void *bytes, size_t len)
         return -end->ended;
     if (len == 0)
         return 0;
-    int may = end_may_take(peer->sim, end);
+    int may = ior__end_may_take(peer->sim, end);
     if (may == 0)
         peer->eof = true;
     if (may <= 0)
         return may;
-    size_t n = end_take(peer->sim, end, bytes, len, &peer->sum);
+    size_t n = ior__end_take(peer->sim, end, bytes, len, &peer->sum);
     peer->heard += n;
     return (ssize_t)n;
 }
@@ -223,7 +225,7 @@ static void discard(struct ior_sim_peer *peer, size_t most)
 {
     struct end *end = peer->end;
     if (end->arrived > 0)
-        peer->heard += end_take(peer->sim, end, NULL, most, &peer->sum);
+        peer->heard += ior__end_take(peer->sim, end, NULL, most, &peer->sum);
     if (end->arrived == 0 && end->state == END_OPEN && end->fin_seen)
         peer->eof = true;
 }
@@ -238,8 +240,8 @@ static void drain_later(struct ior_sim_peer *peer)
     portion = portion < peer->end->arrived ? portion : peer->end->arrived;
     peer->draining = true;
     uint64_t after_ns = portion * IOR_NS_PER_SEC / peer->drain_rate;
-    calendar_add(peer->sim, ior_time_add(peer->sim->now_ns, after_ns),
-                 (struct due){.what = DUE_DRAIN, .a = peer->end->self, .n = (uint32_t)portion});
+    ior__calendar_add(peer->sim, ior_time_add(peer->sim->now_ns, after_ns),
+                      (struct due){.what = DUE_DRAIN, .a = peer->end->self, .n = (uint32_t)portion});
 }
 
 static void drain(struct ior_sim_peer *peer)
@@ -254,9 +256,9 @@ static void drain(struct ior_sim_peer *peer)
         discard(peer, 0);
 }
 
-void peer_drain_due(struct ior_sim *sim, const struct due *due)
+void ior__peer_drain_due(struct ior_sim *sim, const struct due *due)
 {
-    struct end *end = end_at(sim, due->a);
+    struct end *end = ior__end_at(sim, due->a);
     if (!end || !end->owner || !end->is_peers)
         return;
     struct ior_sim_peer *peer = end->owner;
@@ -275,7 +277,7 @@ void ior_sim_drain(struct ior_sim_peer *peer, uint64_t bytes_per_sec)
 
 /* ---- what happens to peers ---- */
 
-void peer_changed(struct ior_sim *sim, struct ior_sim_peer *peer, unsigned what)
+void ior__peer_changed(struct ior_sim *sim, struct ior_sim_peer *peer, unsigned what)
 {
     peer->pending |= what;
     if (peer->pending_listed)
@@ -289,7 +291,7 @@ void peer_changed(struct ior_sim *sim, struct ior_sim_peer *peer, unsigned what)
     sim->last_pending = peer;
 }
 
-void peers_serve(struct ior_sim *sim)
+void ior__peers_serve(struct ior_sim *sim)
 {
     struct ior_sim_peer *peer = sim->first_pending;
     sim->first_pending = peer->next_pending;
@@ -316,7 +318,7 @@ void ior_sim_peer_on(struct ior_sim_peer *peer, void (*fn)(void *arg, struct ior
     bool waits = (peer->end && peer->end->owner && (peer->end->arrived > 0 || is_dead(peer))) ||
                  (peer->listener && peer->listener->queue_len > 0);
     if (fn && waits)
-        peer_changed(peer->sim, peer, IOR_READ);
+        ior__peer_changed(peer->sim, peer, IOR_READ);
 }
 
 void ior_sim_peer_free(struct ior_sim_peer *peer)
@@ -330,7 +332,7 @@ void ior_sim_peer_free(struct ior_sim_peer *peer)
         peer_release(peer);
 }
 
-void peers_free(struct ior_sim *sim)
+void ior__peers_free(struct ior_sim *sim)
 {
     while (sim->peers) {
         close_listener(sim->peers);
@@ -363,27 +365,27 @@ void ior_sim_peer_info(const struct ior_sim_peer *peer, struct ior_sim_peer_info
     ret->heard = peer->heard;
     ret->ready = end && !end->vanished ? end->arrived : 0;
     ret->sum = peer->sum;
-    where_addr(peer->sim, &peer->local, &ret->local);
-    where_addr(peer->sim, &peer->remote, &ret->peer);
+    ior__where_addr(peer->sim, &peer->local, &ret->local);
+    ior__where_addr(peer->sim, &peer->remote, &ret->peer);
 }
 
 /* ---- fds with a peer ---- */
 
 static struct file *file_with_end(struct ior_sim *sim, uint32_t host, enum end_kind kind)
 {
-    struct file *file = file_new(sim, host, FILE_STREAM);
-    file->end = end_new(sim, kind, host);
+    struct file *file = ior__file_new(sim, host, FILE_STREAM);
+    file->end = ior__end_new(sim, kind, host);
     file->end->owner = file;
     return file;
 }
 
 static void name_pair(struct ior_sim *sim, struct end *mine, struct end *peers, uint32_t host)
 {
-    mine->link = link_between(sim, host, host);
+    mine->link = ior__link_between(sim, host, host);
     mine->local =
-        (struct where){.host = host, .port = (uint16_t)port_for(sim, host), .family = FAMILY_V4, .loop = true};
+        (struct where){.host = host, .port = (uint16_t)ior__port_for(sim, host), .family = FAMILY_V4, .loop = true};
     mine->remote = mine->local;
-    mine->remote.port = (uint16_t)port_for(sim, host);
+    mine->remote.port = (uint16_t)ior__port_for(sim, host);
     peers->local = mine->remote;
     peers->remote = mine->local;
 }
@@ -391,12 +393,12 @@ static void name_pair(struct ior_sim *sim, struct end *mine, struct end *peers, 
 int ior_sim_fd(struct ior_sim *sim, int host, int kind, struct ior_sim_peer **ret_peer)
 {
     enum end_kind mine = END_TCP, peers = END_TCP;
-    if (!sim || !host_at(sim, host))
+    if (!sim || !ior__host_at(sim, host))
         return -EINVAL;
     if (kind == IOR_FD_OTHER) {
         if (ret_peer)
             *ret_peer = NULL;
-        return fd_new(sim, file_new(sim, (uint32_t)host, FILE_OTHER), true);
+        return ior__fd_new(sim, ior__file_new(sim, (uint32_t)host, FILE_OTHER), true);
     }
     if (kind == IOR_FD_UNIX)
         mine = peers = END_UNIX;
@@ -407,15 +409,15 @@ int ior_sim_fd(struct ior_sim *sim, int host, int kind, struct ior_sim_peer **re
     else if (kind != IOR_FD_TCP)
         return -EINVAL;
     struct file *file = file_with_end(sim, (uint32_t)host, mine);
-    struct end *other = end_new(sim, peers, (uint32_t)host);
+    struct end *other = ior__end_new(sim, peers, (uint32_t)host);
     file->end->local.family = other->local.family = FAMILY_UNIX;
     file->end->remote.family = other->remote.family = FAMILY_UNIX;
     if (mine == END_TCP)
         name_pair(sim, file->end, other, (uint32_t)host);
-    end_pair(sim, file->end, other);
+    ior__end_pair(sim, file->end, other);
     struct ior_sim_peer *peer = peer_new(sim, host);
     own_end(peer, other);
     if (ret_peer)
         *ret_peer = peer;
-    return fd_new(sim, file, true);
+    return ior__fd_new(sim, file, true);
 }

@@ -16,19 +16,19 @@ static void ring_grow(struct ring *ring, size_t need)
         abort();
     while (room < need)
         room *= 2;
-    unsigned char *bytes = mem_grow(NULL, room);
+    unsigned char *bytes = ior__mem_grow(NULL, room);
     uint32_t first = ring->room - ring->head < ring->len ? ring->room - ring->head : ring->len;
     if (ring->len > 0) {
         memcpy(bytes, ring->bytes + ring->head, first);
         memcpy(bytes + first, ring->bytes, ring->len - first);
     }
-    mem_free(ring->bytes);
+    ior__mem_free(ring->bytes);
     ring->bytes = bytes;
     ring->room = room;
     ring->head = 0;
 }
 
-void ring_put(struct ring *ring, const void *bytes, size_t len)
+void ior__ring_put(struct ring *ring, const void *bytes, size_t len)
 {
     if (len == 0)
         return;
@@ -41,23 +41,23 @@ void ring_put(struct ring *ring, const void *bytes, size_t len)
     ring->len += (uint32_t)len;
 }
 
-size_t ring_look(const struct ring *ring, const unsigned char **ret)
+size_t ior__ring_look(const struct ring *ring, const unsigned char **ret)
 {
     *ret = ring->bytes + ring->head;
     return ring->room - ring->head < ring->len ? ring->room - ring->head : ring->len;
 }
 
-void ring_drop(struct ring *ring, size_t len)
+void ior__ring_drop(struct ring *ring, size_t len)
 {
     ring->len -= (uint32_t)len;
     if (ring->len == 0)
-        ring_free(ring);
+        ior__ring_free(ring);
     else
         ring->head = (ring->head + (uint32_t)len) & (ring->room - 1);
 }
 
-void ring_free(struct ring *ring)
+void ior__ring_free(struct ring *ring)
 {
-    mem_free(ring->bytes);
+    ior__mem_free(ring->bytes);
     *ring = (struct ring){0};
 }

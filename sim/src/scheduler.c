@@ -24,7 +24,8 @@ static bool is_live(const struct node *node)
 
 static bool is_due(struct node *node)
 {
-    return node->woken || node_has_ready(node) || ior_runtime_deadline(node->rt) <= node->sim->now_ns;
+    return node->woken || node->short_send || ior__node_has_ready(node) ||
+           ior_runtime_deadline(node->rt) <= node->sim->now_ns;
 }
 
 static void note_end(struct node *node)
@@ -32,7 +33,7 @@ static void note_end(struct node *node)
     char text[64];
     snprintf(text, sizeof(text), "%s/%u ended with %s", node->sim->hosts[node->host - 1]->name, node->number,
              ior_errname(node->answer));
-    trace_text(node->sim, text);
+    ior__trace_text(node->sim, text);
 }
 
 static void turn(struct node *node)
@@ -41,9 +42,10 @@ static void turn(struct node *node)
     node->turning = true;
     int r = ior_runtime_turn(node->rt, IOR_NEVER);
     node->turning = false;
+    ior__done_flush(node); /* as in the wait that it goes into now */
     if (++node->turns_here == sim->config.spin_turns)
-        violate(sim, IOR_SIM_SPIN, "%u turns of %s/%u at one time", node->turns_here, sim->hosts[node->host - 1]->name,
-                node->number);
+        ior__violate(sim, IOR_SIM_SPIN, "%u turns of %s/%u at one time", node->turns_here,
+                     sim->hosts[node->host - 1]->name, node->number);
     if (r != 1) {
         node->ended = true;
         node->answer = r;
@@ -53,18 +55,18 @@ static void turn(struct node *node)
 
 int ior_sim_runtime_config(struct ior_sim *sim, int host, struct ior_config *config)
 {
-    if (!sim || !host_at(sim, host) || !config)
+    if (!sim || !ior__host_at(sim, host) || !config)
         return -EINVAL;
-    struct node *node = mem_new(sizeof(*node));
-    sim->nodes = mem_room(sim->nodes, sim->nodes_n, &sim->nodes_room, sizeof(struct node *));
+    struct node *node = ior__mem_new(sizeof(*node));
+    sim->nodes = ior__mem_room(sim->nodes, sim->nodes_n, &sim->nodes_room, sizeof(struct node *));
     sim->nodes[sim->nodes_n++] = node;
     node->sim = sim;
     node->host = (uint32_t)host;
     node->number = sim->nodes_n;
     node->random = sim->config.seed ^ (uint64_t)node->number << 32;
-    os_init(node);
+    ior__os_init(node);
     config->engine = NULL;
-    config->engine_ops = &sim_engine_ready;
+    config->engine_ops = sim->config.shape == IOR_SIM_SHAPE_DONE ? &ior__sim_engine_done : &ior__sim_engine_ready;
     config->engine_arg = node;
     config->os = &node->os;
     return 0;
@@ -133,9 +135,9 @@ static uint32_t find_runnable(struct ior_sim *sim)
     uint32_t n = 0;
     if (sim->runnable_room < sim->nodes_n + NODES) {
         sim->runnable_room = sim->nodes_n * 2 + 16;
-        sim->runnable = mem_grow(sim->runnable, sim->runnable_room * sizeof(uint32_t));
+        sim->runnable = ior__mem_grow(sim->runnable, sim->runnable_room * sizeof(uint32_t));
     }
-    if (calendar_next(sim) <= sim->now_ns)
+    if (ior__calendar_next(sim) <= sim->now_ns)
         sim->runnable[n++] = NETWORK;
     if (sim->first_pending)
         sim->runnable[n++] = PEERS;
@@ -148,7 +150,7 @@ static uint32_t find_runnable(struct ior_sim *sim)
 
 static uint64_t next_time(const struct ior_sim *sim)
 {
-    uint64_t next_ns = calendar_next(sim);
+    uint64_t next_ns = ior__calendar_next(sim);
     for (uint32_t i = 0; i < sim->nodes_n; i++) {
         uint64_t due_ns = is_live(sim->nodes[i]) ? ior_runtime_deadline(sim->nodes[i]->rt) : IOR_NEVER;
         next_ns = due_ns < next_ns ? due_ns : next_ns;
@@ -161,6 +163,7 @@ static void jump(struct ior_sim *sim, uint64_t to_ns)
     if (to_ns > sim->now_ns)
         sim->now_ns = to_ns;
     sim->steps_here = 0;
+    sim->woke_here = false;
     for (uint32_t i = 0; i < sim->nodes_n; i++)
         sim->nodes[i]->turns_here = 0;
 }
@@ -168,8 +171,10 @@ static void jump(struct ior_sim *sim, uint64_t to_ns)
 /* A runtime that sleeps is turned without a reason. */
 static bool wake_spuriously(struct ior_sim *sim)
 {
-    if (sim->nodes_n == 0 || !chance(sim, sim->config.rates.spurious_wake))
+    /* Once at one time: it must go on. */
+    if (sim->nodes_n == 0 || sim->woke_here || !ior__chance(sim, sim->config.rates.spurious_wake))
         return false;
+    sim->woke_here = true;
     struct node *node = sim->nodes[ior_sim_choose(sim, sim->nodes_n)];
     if (!is_live(node))
         return false;
@@ -178,7 +183,7 @@ static bool wake_spuriously(struct ior_sim *sim)
     return true;
 }
 
-int sim_step_until(struct ior_sim *sim, uint64_t until_ns)
+int ior__sim_step_until(struct ior_sim *sim, uint64_t until_ns)
 {
     uint32_t n = find_runnable(sim);
     if (n == 0) {
@@ -194,9 +199,9 @@ int sim_step_until(struct ior_sim *sim, uint64_t until_ns)
     if (++sim->steps_here > BUSY_STEPS)
         sim->now_ns += BUSY_NS;
     if (chosen == NETWORK)
-        calendar_do(sim);
+        ior__calendar_do(sim);
     else if (chosen == PEERS)
-        peers_serve(sim);
+        ior__peers_serve(sim);
     else
         turn(sim->nodes[chosen - NODES]);
     return 1;
@@ -204,13 +209,13 @@ int sim_step_until(struct ior_sim *sim, uint64_t until_ns)
 
 int ior_sim_step(struct ior_sim *sim)
 {
-    return sim_step_until(sim, IOR_NEVER - 1);
+    return ior__sim_step_until(sim, IOR_NEVER - 1);
 }
 
 void ior_sim_run_for(struct ior_sim *sim, uint64_t ns)
 {
     uint64_t until_ns = ior_time_add(sim->now_ns, ns);
-    while (sim->now_ns <= until_ns && sim_step_until(sim, until_ns)) {
+    while (sim->now_ns <= until_ns && ior__sim_step_until(sim, until_ns)) {
     }
     if (sim->now_ns < until_ns && until_ns != IOR_NEVER)
         jump(sim, until_ns);
@@ -222,7 +227,7 @@ int ior_sim_run_until(struct ior_sim *sim, bool (*done)(void *arg), void *arg, u
     while (!done(arg)) {
         if (sim->now_ns > until_ns)
             return -ETIMEDOUT;
-        if (sim_step_until(sim, until_ns))
+        if (ior__sim_step_until(sim, until_ns))
             continue;
         if (done(arg))
             break;
@@ -234,12 +239,12 @@ int ior_sim_run_until(struct ior_sim *sim, bool (*done)(void *arg), void *arg, u
 void ior_sim_settle(struct ior_sim *sim)
 {
     for (uint32_t steps = 0; steps < SETTLE_STEPS; steps++) {
-        if (sim_step_until(sim, sim->now_ns))
+        if (ior__sim_step_until(sim, sim->now_ns))
             continue;
         if (sim->loud == 0 || !ior_sim_step(sim))
             return;
     }
-    violate(sim, IOR_SIM_SPIN, "the world does not settle");
+    ior__violate(sim, IOR_SIM_SPIN, "the world does not settle");
 }
 
 int ior_sim_expect(struct ior_sim_peer *peer, const void *bytes, size_t len)
@@ -262,7 +267,7 @@ int ior_sim_expect(struct ior_sim_peer *peer, const void *bytes, size_t len)
             len -= (size_t)n;
         } else if (n != -EAGAIN) {
             return (int)n;
-        } else if (sim->now_ns > until_ns || !sim_step_until(sim, until_ns)) {
+        } else if (sim->now_ns > until_ns || !ior__sim_step_until(sim, until_ns)) {
             return -ETIMEDOUT;
         }
     }
@@ -271,18 +276,18 @@ int ior_sim_expect(struct ior_sim_peer *peer, const void *bytes, size_t len)
 
 /* ---- a wait that is not the scheduler's ---- */
 
-void sim_block(struct node *node, uint64_t deadline_ns)
+void ior__sim_block(struct node *node, uint64_t deadline_ns)
 {
     struct ior_sim *sim = node->sim;
-    while (!node->woken && !node_has_ready(node) && sim->now_ns < deadline_ns) {
+    while (!node->woken && !ior__node_has_ready(node) && sim->now_ns < deadline_ns) {
         node->blocked = true;
-        int did = sim_step_until(sim, deadline_ns);
+        int did = ior__sim_step_until(sim, deadline_ns);
         node->blocked = false;
         if (did)
             continue;
         if (deadline_ns == IOR_NEVER) {
-            violate(sim, IOR_SIM_HANG, "%s/%u waits, and nothing can happen", sim->hosts[node->host - 1]->name,
-                    node->number);
+            ior__violate(sim, IOR_SIM_HANG, "%s/%u waits, and nothing can happen", sim->hosts[node->host - 1]->name,
+                         node->number);
             jump(sim, sim->now_ns + IOR_NS_PER_SEC);
             return;
         }
@@ -299,14 +304,14 @@ void ior_sim_at(struct ior_sim *sim, uint64_t after_ns, void (*fn)(void *arg), v
         place = sim->acts_free - 1;
         sim->acts_free = sim->acts[place].next_free;
     } else {
-        sim->acts = mem_room(sim->acts, sim->acts_n, &sim->acts_room, sizeof(struct act));
+        sim->acts = ior__mem_room(sim->acts, sim->acts_n, &sim->acts_room, sizeof(struct act));
         place = sim->acts_n++;
     }
     sim->acts[place] = (struct act){.fn = fn, .arg = arg};
-    calendar_add(sim, ior_time_add(sim->now_ns, after_ns), (struct due){.what = DUE_ACT, .n = place});
+    ior__calendar_add(sim, ior_time_add(sim->now_ns, after_ns), (struct due){.what = DUE_ACT, .n = place});
 }
 
-void act_run(struct ior_sim *sim, uint32_t index)
+void ior__act_run(struct ior_sim *sim, uint32_t index)
 {
     struct act act = sim->acts[index];
     sim->acts[index].next_free = sim->acts_free;
@@ -316,13 +321,13 @@ void act_run(struct ior_sim *sim, uint32_t index)
 
 void ior_sim_thread(struct ior_sim *sim, uint64_t (*act)(void *arg), void *arg)
 {
-    sim->threads = mem_room(sim->threads, sim->threads_n, &sim->threads_room, sizeof(struct thread));
+    sim->threads = ior__mem_room(sim->threads, sim->threads_n, &sim->threads_room, sizeof(struct thread));
     uint32_t index = sim->threads_n++;
     sim->threads[index] = (struct thread){.act = act, .arg = arg, .alive = true};
-    calendar_add(sim, sim->now_ns, (struct due){.what = DUE_THREAD, .a.index = index});
+    ior__calendar_add(sim, sim->now_ns, (struct due){.what = DUE_THREAD, .a.index = index});
 }
 
-void thread_run(struct ior_sim *sim, uint32_t index)
+void ior__thread_run(struct ior_sim *sim, uint32_t index)
 {
     struct thread *thread = &sim->threads[index];
     if (!thread->alive || sim->in_thread)
@@ -334,36 +339,37 @@ void thread_run(struct ior_sim *sim, uint32_t index)
     if (after_ns == IOR_NEVER)
         sim->threads[index].alive = false;
     else
-        calendar_add(sim, ior_time_add(sim->now_ns, after_ns),
-                     (struct due){.what = DUE_THREAD, .a = {.index = index, .gen = now}});
+        ior__calendar_add(sim, ior_time_add(sim->now_ns, after_ns),
+                          (struct due){.what = DUE_THREAD, .a = {.index = index, .gen = now}});
 }
 
-void thread_in_call(struct ior_sim *sim)
+void ior__thread_in_call(struct ior_sim *sim)
 {
     if (sim->threads_n > 0)
-        thread_run(sim, (uint32_t)ior_sim_choose(sim, sim->threads_n));
+        ior__thread_run(sim, (uint32_t)ior_sim_choose(sim, sim->threads_n));
 }
 
-void engines_check(struct ior_sim *sim)
+void ior__engines_check(struct ior_sim *sim)
 {
     for (uint32_t i = 0; i < sim->nodes_n; i++) {
         if (sim->nodes[i]->open)
-            violate(sim, IOR_SIM_ENGINE_LEFT, "the runtime %s/%u", sim->hosts[sim->nodes[i]->host - 1]->name,
-                    sim->nodes[i]->number);
+            ior__violate(sim, IOR_SIM_ENGINE_LEFT, "the runtime %s/%u", sim->hosts[sim->nodes[i]->host - 1]->name,
+                         sim->nodes[i]->number);
     }
 }
 
-void scheduler_free(struct ior_sim *sim)
+void ior__scheduler_free(struct ior_sim *sim)
 {
     for (uint32_t i = 0; i < sim->nodes_n; i++) {
-        engine_forget(sim->nodes[i]);
-        mem_free(sim->nodes[i]->set);
-        mem_free(sim->nodes[i]);
+        ior__engine_forget(sim->nodes[i]);
+        ior__done_free(sim->nodes[i]);
+        ior__mem_free(sim->nodes[i]->set);
+        ior__mem_free(sim->nodes[i]);
     }
-    mem_free(sim->nodes);
-    mem_free(sim->runnable);
-    mem_free(sim->calendar);
-    mem_free(sim->held);
-    mem_free(sim->acts);
-    mem_free(sim->threads);
+    ior__mem_free(sim->nodes);
+    ior__mem_free(sim->runnable);
+    ior__mem_free(sim->calendar);
+    ior__mem_free(sim->held);
+    ior__mem_free(sim->acts);
+    ior__mem_free(sim->threads);
 }

@@ -30,9 +30,7 @@ int ior_sim_new(const struct ior_sim_config *config, struct ior_sim **ret)
     if (!ret || (config && config->struct_size != sizeof(*config)) ||
         (config && config->shape != IOR_SIM_SHAPE_READY && config->shape != IOR_SIM_SHAPE_DONE))
         return -EINVAL;
-    if (config && config->shape == IOR_SIM_SHAPE_DONE)
-        return -ENOTSUP;
-    struct ior_sim *sim = mem_new(sizeof(*sim));
+    struct ior_sim *sim = ior__mem_new(sizeof(*sim));
     if (config)
         sim->config = *config;
     set_defaults(&sim->config);
@@ -40,14 +38,14 @@ int ior_sim_new(const struct ior_sim_config *config, struct ior_sim **ret)
     ior_sim_set_rates(sim, &rates);
     sim->now_ns = sim->begin_ns = sim->config.start_ns;
     sim->random = sim->config.seed;
-    sim->hash = mix64(&(uint64_t){sim->config.seed});
+    sim->hash = ior__mix64(&(uint64_t){sim->config.seed});
     *ret = sim;
     return 0;
 }
 
 unsigned ior_sim_check(struct ior_sim *sim)
 {
-    fds_check_leaks(sim);
+    ior__fds_check_leaks(sim);
     return sim->violations;
 }
 
@@ -55,19 +53,19 @@ unsigned ior_sim_free(struct ior_sim *sim)
 {
     if (!sim)
         return 0;
-    fds_check_leaks(sim);
-    engines_check(sim);
+    ior__fds_check_leaks(sim);
+    ior__engines_check(sim);
     unsigned violations = sim->violations;
     sim->config.trace = NULL;
-    peers_free(sim);
-    fds_free(sim);
-    scheduler_free(sim);
-    ends_free(sim);
-    mem_free(sim->bounds);
-    paths_free(sim);
-    faults_free(sim);
-    hosts_free(sim);
-    mem_free(sim);
+    ior__peers_free(sim);
+    ior__fds_free(sim);
+    ior__scheduler_free(sim);
+    ior__ends_free(sim);
+    ior__mem_free(sim->bounds);
+    ior__paths_free(sim);
+    ior__faults_free(sim);
+    ior__hosts_free(sim);
+    ior__mem_free(sim);
     return violations;
 }
 

@@ -6,7 +6,7 @@
  *   chance.c, trace.c    choices, the trace, violations     calendar.c    what is due when
  *   ends.c               ends of connections                listeners.c   bound addresses, the way of a SYN
  *   files.c, paths.c     fds, open files; Unix paths        faults.c      which calls fail, and with what
- *   call.c, os_*.c       struct ior_os                      engine.c      struct ior_engine_ops
+ *   call.c, os_*.c       struct ior_os                      engine*.c     struct ior_engine_ops
  *   peers.c              plain ends                         scheduler.c   who acts next
  *
  * Ends of connections live in numbered places and are meant by number and generation (struct ref), so that what is on
@@ -26,12 +26,12 @@
 /* ---- memory ---- */
 
 /* They end the program where there is none. */
-void *mem_new(size_t len); /* cleared */
-void *mem_grow(void *old, size_t len);
-void mem_free(void *block);
+void *ior__mem_new(size_t len); /* cleared */
+void *ior__mem_grow(void *old, size_t len);
+void ior__mem_free(void *block);
 
 /* Makes room for one more element in an array of *room; the new part is cleared. */
-void *mem_room(void *array, uint32_t count, uint32_t *room, size_t element);
+void *ior__mem_room(void *array, uint32_t count, uint32_t *room, size_t element);
 
 /* ---- bytes in a ring ---- */
 
@@ -40,11 +40,11 @@ struct ring {
     uint32_t room, head, len;
 };
 
-void ring_put(struct ring *ring, const void *bytes, size_t len);
+void ior__ring_put(struct ring *ring, const void *bytes, size_t len);
 /* The first piece in one part; its length. */
-size_t ring_look(const struct ring *ring, const unsigned char **ret);
-void ring_drop(struct ring *ring, size_t len);
-void ring_free(struct ring *ring);
+size_t ior__ring_look(const struct ring *ring, const unsigned char **ret);
+void ior__ring_drop(struct ring *ring, size_t len);
+void ior__ring_free(struct ring *ring);
 
 /* ---- addresses ---- */
 
@@ -61,8 +61,8 @@ struct where {
     bool mapped : 1; /* an IPv4 address in an IPv6 one */
 };
 
-bool where_of(struct ior_sim *sim, int host, const struct ior_addr *addr, struct where *ret);
-void where_addr(const struct ior_sim *sim, const struct where *where, struct ior_addr *ret);
+bool ior__where_of(struct ior_sim *sim, int host, const struct ior_addr *addr, struct where *ret);
+void ior__where_addr(const struct ior_sim *sim, const struct where *where, struct ior_addr *ret);
 
 /* ---- hosts and links ---- */
 
@@ -82,10 +82,10 @@ struct host {
     uint64_t counts[IOR_SIM_CALLS];
 };
 
-struct host *host_at(const struct ior_sim *sim, int host); /* NULL: none */
-struct link *link_between(struct ior_sim *sim, uint32_t a, uint32_t b);
-bool link_is_cut(const struct ior_sim *sim, const struct link *link);
-void hosts_free(struct ior_sim *sim);
+struct host *ior__host_at(const struct ior_sim *sim, int host); /* NULL: none */
+struct link *ior__link_between(struct ior_sim *sim, uint32_t a, uint32_t b);
+bool ior__link_is_cut(const struct ior_sim *sim, const struct link *link);
+void ior__hosts_free(struct ior_sim *sim);
 
 /* ---- ends ---- */
 
@@ -124,39 +124,39 @@ struct end {
     uint32_t next_free;
 };
 
-struct end *end_new(struct ior_sim *sim, enum end_kind kind, uint32_t host);
-struct end *end_at(const struct ior_sim *sim, struct ref ref); /* NULL: gone */
-void end_pair(struct ior_sim *sim, struct end *a, struct end *b);
-void end_forget(struct ior_sim *sim, struct end *end); /* no word to the other one */
-void ends_free(struct ior_sim *sim);
+struct end *ior__end_new(struct ior_sim *sim, enum end_kind kind, uint32_t host);
+struct end *ior__end_at(const struct ior_sim *sim, struct ref ref); /* NULL: gone */
+void ior__end_pair(struct ior_sim *sim, struct end *a, struct end *b);
+void ior__end_forget(struct ior_sim *sim, struct end *end); /* no word to the other one */
+void ior__ends_free(struct ior_sim *sim);
 
 /* How many bytes it could send now; its readiness (IOR_READ ...). */
-size_t end_room(const struct ior_sim *sim, const struct end *end);
-unsigned end_ready(const struct ior_sim *sim, const struct end *end);
+size_t ior__end_room(const struct ior_sim *sim, const struct end *end);
+unsigned ior__end_ready(const struct ior_sim *sim, const struct end *end);
 /* What a send, or a receive, answers without moving bytes: 1: it can move some, 0 (receive): the end, or -errno. */
-int end_may_send(struct ior_sim *sim, struct end *end);
-int end_may_take(struct ior_sim *sim, struct end *end);
+int ior__end_may_send(struct ior_sim *sim, struct end *end);
+int ior__end_may_take(struct ior_sim *sim, struct end *end);
 /* Puts bytes on the way; there is room for them. Then end_sent for what was put in one call. */
-void end_put(struct ior_sim *sim, struct end *end, const void *bytes, size_t len);
-void end_sent(struct ior_sim *sim, struct end *end, size_t len);
+void ior__end_put(struct ior_sim *sim, struct end *end, const void *bytes, size_t len);
+void ior__end_sent(struct ior_sim *sim, struct end *end, size_t len);
 /* Takes at most len arrived bytes (bytes NULL: throws them away, continuing *sum). */
-size_t end_take(struct ior_sim *sim, struct end *end, void *bytes, size_t len, uint64_t *sum);
-void end_fin(struct ior_sim *sim, struct end *end);
+size_t ior__end_take(struct ior_sim *sim, struct end *end, void *bytes, size_t len, uint64_t *sum);
+void ior__end_fin(struct ior_sim *sim, struct end *end);
 /* The connection is dead, here. `err` stays pending. */
-void end_die(struct ior_sim *sim, struct end *end, int err);
+void ior__end_die(struct ior_sim *sim, struct end *end, int err);
 /* Tells the other end that it is; overtaking: what is on the way is lost. */
-void end_send_reset(struct ior_sim *sim, struct end *end, bool overtaking);
-void end_close(struct ior_sim *sim, struct end *end, bool reset);
-void end_vanish(struct ior_sim *sim, struct end *end);
+void ior__end_send_reset(struct ior_sim *sim, struct end *end, bool overtaking);
+void ior__end_close(struct ior_sim *sim, struct end *end, bool reset);
+void ior__end_vanish(struct ior_sim *sim, struct end *end);
 /* Tells the owner that its readiness may have changed. */
-void end_changed(struct ior_sim *sim, struct end *end, unsigned what);
+void ior__end_changed(struct ior_sim *sim, struct end *end, unsigned what);
 
 /* What the calendar delivers. */
 struct due;
-void end_segment(struct ior_sim *sim, const struct due *due);
-void end_timeout(struct ior_sim *sim, const struct due *due);
+void ior__end_segment(struct ior_sim *sim, const struct due *due);
+void ior__end_timeout(struct ior_sim *sim, const struct due *due);
 /* Starts the time-out of an end whose segment is held. */
-void end_hold(struct ior_sim *sim, struct end *end);
+void ior__end_hold(struct ior_sim *sim, struct end *end);
 
 /* ---- listeners ---- */
 
@@ -170,15 +170,15 @@ struct listener {
     uint32_t place; /* in the world's array of bound addresses */
 };
 
-int bound_new(struct ior_sim *sim, uint32_t host, struct where *where, const struct listener *like,
-              struct listener **ret);
-void bound_free(struct ior_sim *sim, struct listener *bound);
-struct end *listener_next(struct ior_sim *sim, struct listener *listener); /* NULL: none waits */
-uint32_t port_for(struct ior_sim *sim, uint32_t host);
+int ior__bound_new(struct ior_sim *sim, uint32_t host, struct where *where, const struct listener *like,
+                   struct listener **ret);
+void ior__bound_free(struct ior_sim *sim, struct listener *bound);
+struct end *ior__listener_next(struct ior_sim *sim, struct listener *listener); /* NULL: none waits */
+uint32_t ior__port_for(struct ior_sim *sim, uint32_t host);
 /* Sends a SYN, or connects a Unix end at once. 0, -EINPROGRESS or -errno. */
-int end_connect(struct ior_sim *sim, struct end *end, const struct where *to, bool now);
-void listener_syn(struct ior_sim *sim, const struct due *due);
-void listener_syn_ack(struct ior_sim *sim, const struct due *due);
+int ior__end_connect(struct ior_sim *sim, struct end *end, const struct where *to, bool now);
+void ior__listener_syn(struct ior_sim *sim, const struct due *due);
+void ior__listener_syn_ack(struct ior_sim *sim, const struct due *due);
 
 /* ---- Unix paths ---- */
 
@@ -192,10 +192,10 @@ struct path {
     struct listener *bound;
 };
 
-uint32_t path_number(struct ior_sim *sim, uint32_t host, const char *name, size_t len);
-struct path *path_at(const struct ior_sim *sim, uint32_t number);
-void path_make(struct ior_sim *sim, struct path *path, bool is_socket);
-void paths_free(struct ior_sim *sim);
+uint32_t ior__path_number(struct ior_sim *sim, uint32_t host, const char *name, size_t len);
+struct path *ior__path_at(const struct ior_sim *sim, uint32_t number);
+void ior__path_make(struct ior_sim *sim, struct path *path, bool is_socket);
+void ior__paths_free(struct ior_sim *sim);
 
 /* ---- files and fds ---- */
 
@@ -235,15 +235,15 @@ struct fd {
     uint32_t leaked : 1; /* reported */
 };
 
-struct file *file_new(struct ior_sim *sim, uint32_t host, enum file_kind kind);
-void file_unref(struct ior_sim *sim, struct file *file);
-int fd_new(struct ior_sim *sim, struct file *file, bool tests); /* takes a reference */
-void fd_close(struct ior_sim *sim, int fd, enum fd_state then);
-struct fd *fd_at(const struct ior_sim *sim, int fd); /* NULL: never was one */
-bool fds_full(const struct ior_sim *sim, uint32_t host);
-unsigned file_ready(const struct ior_sim *sim, const struct file *file);
-void fds_check_leaks(struct ior_sim *sim);
-void fds_free(struct ior_sim *sim);
+struct file *ior__file_new(struct ior_sim *sim, uint32_t host, enum file_kind kind);
+void ior__file_unref(struct ior_sim *sim, struct file *file);
+int ior__fd_new(struct ior_sim *sim, struct file *file, bool tests); /* takes a reference */
+void ior__fd_close(struct ior_sim *sim, int fd, enum fd_state then);
+struct fd *ior__fd_at(const struct ior_sim *sim, int fd); /* NULL: never was one */
+bool ior__fds_full(const struct ior_sim *sim, uint32_t host);
+unsigned ior__file_ready(const struct ior_sim *sim, const struct file *file);
+void ior__fds_check_leaks(struct ior_sim *sim);
+void ior__fds_free(struct ior_sim *sim);
 
 /* ---- runtimes and their engines ---- */
 
@@ -274,17 +274,61 @@ struct node {
     uint32_t turns_here; /* at this time */
     struct watch **set;
     uint32_t set_n, set_room;
+    bool does_io;
+    bool short_send;        /* a send took less than all: the next wait does not wait */
+    struct stash **stashes; /* by fd */
+    uint32_t stashes_room;
+    uint32_t *sending; /* places of stashes whose send was begun */
+    uint32_t sending_n, sending_room;
     struct watch *first_ready, *last_ready;
 };
 
-extern const struct ior_engine_ops sim_engine_ready;
-void os_init(struct node *node);
-bool node_has_ready(struct node *node);
+/* What an engine that does I/O keeps for an fd: it belongs to the id, and outlives the watch. */
+struct stash {
+    ior_id id; /* 0: nothing is kept */
+    int fd;
+    struct ring bytes;
+    bool ended; /* the end of input, or an error, was received */
+    bool told;  /* and taken */
+    int error;  /* 0: the end */
+    int *fds;   /* accepted connections, from fds_first on */
+    uint32_t fds_n, fds_room, fds_first;
+    struct iovec *iov; /* of a send that was begun */
+    int iov_n;
+    bool sending, sent_known;
+    ssize_t sent;
+    uint64_t send_len;
+};
+
+extern const struct ior_engine_ops ior__sim_engine_ready, ior__sim_engine_done;
+
+int ior__engine_watch(void *engine, int fd, ior_id id, unsigned interest);
+int ior__engine_rewatch(void *engine, int fd, ior_id id, unsigned interest);
+int ior__engine_unwatch(void *engine, int fd, ior_id id);
+int ior__engine_wait(void *engine, struct ior_record *records, int max, uint64_t deadline_ns);
+int ior__engine_wake(void *engine);
+int ior__engine_open(const struct ior_engine_config *config, void **ret_engine);
+void ior__engine_close(void *engine, bool in_child);
+int ior__engine_rebuild(void *engine);
+
+/* engine_done.c: whether a watch asks the engine to work; what of it is told, and WORK: something can be done. */
+#define WORK (1u << 16)
+bool ior__done_is_armed(const struct watch *watch);
+unsigned ior__done_what(const struct watch *watch, unsigned ready);
+void ior__done_work(struct watch *watch);
+/* A number is watched under an id: what was kept for another one is dropped. */
+void ior__done_watched(struct node *node, int fd, ior_id id);
+/* The kernel does what was handed over. */
+void ior__done_flush(struct node *node);
+void ior__done_free(struct node *node);
+
+void ior__os_init(struct node *node);
+bool ior__node_has_ready(struct node *node);
 /* The state of a file changed: watches that hold now get ready. */
-void watches_look(struct file *file, const struct ior_sim *sim);
+void ior__watches_look(struct file *file, const struct ior_sim *sim);
 /* An fd is closed. */
-void watches_fd_closed(struct ior_sim *sim, struct file *file, int fd, bool last, bool stolen);
-void engine_forget(struct node *node);
+void ior__watches_fd_closed(struct ior_sim *sim, struct file *file, int fd, bool last, bool stolen);
+void ior__engine_forget(struct node *node);
 
 /* ---- calls ---- */
 
@@ -299,17 +343,17 @@ struct call {
 };
 
 /* Counts a call, looks up its fd (none: fd 0). 0, or -EBADF. */
-int call_begin(struct call *call, void *arg, enum ior_sim_call kind, int fd);
+int ior__call_begin(struct call *call, void *arg, enum ior_sim_call kind, int fd);
 /* Whether it is to fail: 0 or -errno. `most`: the bytes it could move. */
-int call_fault(struct call *call, uint64_t most);
+int ior__call_fault(struct call *call, uint64_t most);
 /* Traces it, and answers its result. */
-int64_t call_end(struct call *call, int64_t result);
+int64_t ior__call_end(struct call *call, int64_t result);
 
 /* ---- faults ---- */
 
-int faults_pick(struct call *call, uint64_t most);
-void faults_free(struct ior_sim *sim);
-bool fault_possible(enum ior_sim_call kind, int error);
+int ior__faults_pick(struct call *call, uint64_t most);
+void ior__faults_free(struct ior_sim *sim);
+bool ior__fault_possible(enum ior_sim_call kind, int error);
 
 /* ---- the calendar ---- */
 
@@ -333,13 +377,13 @@ struct due {
     uint32_t what, n;
 };
 
-void calendar_add(struct ior_sim *sim, uint64_t at_ns, struct due due);
-uint64_t calendar_next(const struct ior_sim *sim); /* IOR_NEVER: nothing */
+void ior__calendar_add(struct ior_sim *sim, uint64_t at_ns, struct due due);
+uint64_t ior__calendar_next(const struct ior_sim *sim); /* IOR_NEVER: nothing */
 /* Does the first thing. */
-void calendar_do(struct ior_sim *sim);
+void ior__calendar_do(struct ior_sim *sim);
 /* Keeps what cannot pass a cut link. */
-void calendar_hold(struct ior_sim *sim, const struct due *due);
-void calendar_release(struct ior_sim *sim);
+void ior__calendar_hold(struct ior_sim *sim, const struct due *due);
+void ior__calendar_release(struct ior_sim *sim);
 
 /* ---- peers ---- */
 
@@ -362,11 +406,11 @@ struct ior_sim_peer {
     void *arg;
 };
 
-void peer_changed(struct ior_sim *sim, struct ior_sim_peer *peer, unsigned what);
+void ior__peer_changed(struct ior_sim *sim, struct ior_sim_peer *peer, unsigned what);
 /* Serves one peer that something happened to. */
-void peers_serve(struct ior_sim *sim);
-void peer_drain_due(struct ior_sim *sim, const struct due *due);
-void peers_free(struct ior_sim *sim);
+void ior__peers_serve(struct ior_sim *sim);
+void ior__peer_drain_due(struct ior_sim *sim, const struct due *due);
+void ior__peers_free(struct ior_sim *sim);
 
 /* ---- scheduler ---- */
 
@@ -383,25 +427,25 @@ struct thread {
     bool alive;
 };
 
-void thread_run(struct ior_sim *sim, uint32_t index);
-void act_run(struct ior_sim *sim, uint32_t index);
-void thread_in_call(struct ior_sim *sim);
+void ior__thread_run(struct ior_sim *sim, uint32_t index);
+void ior__act_run(struct ior_sim *sim, uint32_t index);
+void ior__thread_in_call(struct ior_sim *sim);
 /* One step, not beyond that time. 0: there is nothing to do until then. */
-int sim_step_until(struct ior_sim *sim, uint64_t until_ns);
+int ior__sim_step_until(struct ior_sim *sim, uint64_t until_ns);
 /* A wait outside of the scheduler: the world goes on until the node is ready, woken, or the deadline has come. */
-void sim_block(struct node *node, uint64_t deadline_ns);
-void engines_check(struct ior_sim *sim); /* reports those that are open */
-void scheduler_free(struct ior_sim *sim);
+void ior__sim_block(struct node *node, uint64_t deadline_ns);
+void ior__engines_check(struct ior_sim *sim); /* reports those that are open */
+void ior__scheduler_free(struct ior_sim *sim);
 
 /* ---- chance, trace, violations ---- */
 
-bool chance(struct ior_sim *sim, uint32_t one_in);
-uint64_t mix64(uint64_t *state); /* splitmix64 */
+bool ior__chance(struct ior_sim *sim, uint32_t one_in);
+uint64_t ior__mix64(uint64_t *state); /* splitmix64 */
 
-void trace_call(struct call *call, int64_t result);
-void trace_net(struct ior_sim *sim, const char *what, const struct end *end, uint64_t n, int err);
-void trace_text(struct ior_sim *sim, const char *text);
-void violate(struct ior_sim *sim, enum ior_sim_violation what, const char *format, ...)
+void ior__trace_call(struct call *call, int64_t result);
+void ior__trace_net(struct ior_sim *sim, const char *what, const struct end *end, uint64_t n, int err);
+void ior__trace_text(struct ior_sim *sim, const char *text);
+void ior__violate(struct ior_sim *sim, enum ior_sim_violation what, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* ---- the world ---- */
@@ -427,6 +471,8 @@ struct ior_sim {
     unsigned violations;
     bool faulty; /* a fault is possible */
     bool in_thread;
+    bool in_work;        /* an engine receives or accepts */
+    bool woke_here;      /* a spurious wake-up was made at this time */
     uint32_t steps_here; /* since the clock moved */
 
     struct host **hosts;

@@ -130,32 +130,27 @@ static bool hold(struct ior__stream *stream, const void *bytes, size_t n)
     return true;
 }
 
-/*
- * Bytes that nobody will ask for are only counted. An error the engine was told is not told by the kernel again, so it
- * stays with the stream, as a failed write does; so does a lack of memory, since a stream with a gap is none.
- */
-void ior__stream_take_held(struct ior_resource *res)
+/* Bytes that nobody will ask for are only counted. A stream with a gap is none: after a lack of memory it has ended. */
+int ior__stream_take_held(struct ior_resource *res)
 {
     struct ior_runtime *rt = res->cx->rt;
     struct ior__stream *stream = stream_of(res);
     bool kept = res->cx->handler.handover_transport && !(res->bits & IOR__CLOSING);
+    bool gap = false;
     ssize_t n;
     while ((n = rt->engine_ops->recv(rt->engine, res->fd, res->id, rt->read_buf, rt->read_cap)) > 0) {
-        if (kept && hold(stream, rt->read_buf, (size_t)n))
+        if (kept && !gap && hold(stream, rt->read_buf, (size_t)n))
             continue;
         stream->discarded += (uint64_t)n;
-        if (kept) {
-            ior__latch_error(res, ENOMEM);
-            res->bits |= IOR__WRITE_DEAD;
-            kept = false;
-        }
-    }
-    if (n < 0 && n != -EAGAIN) {
-        ior__latch_error(res, (int)-n);
-        res->bits |= IOR__WRITE_DEAD;
+        gap = kept;
     }
     if (stream->unread && stream->unread->len == 0)
         ior__unread_free(stream);
+    if (gap) {
+        res->bits |= IOR__NO_READ;
+        return -ENOMEM;
+    }
+    return n == -EAGAIN ? 0 : (int)n;
 }
 
 int ior_unread(struct ior_context *cx, ior_id id, size_t len)
@@ -457,7 +452,7 @@ static void destroy(struct ior_resource *res)
     ior__unread_free(stream);
     size_t user_size = opts->user_size;
     ior__stream_opts_unref(opts);
-    ior__free(stream, sizeof(*stream) + user_size);
+    ior__free(stream, IOR__STREAM_BYTES + user_size);
 }
 
 const struct ior_resource_ops ior__stream_ops = {

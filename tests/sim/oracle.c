@@ -247,7 +247,7 @@ static void told_end(struct story *s, struct reg *reg, const struct ior_event_en
             s->harsh++;
         conn_loose(conn);
     }
-    if (reg->closing || end->why == IOR_SHUTDOWN) {
+    if (reg->closing || end->why == IOR_SHUTDOWN || reg->service->line || reg->service->rt->stopping) {
         inlet_loose(&conn->in);
         if (end->unread > conn->held)
             conn->in.blind = true; /* that much was discarded, or is held; positions are known no more */
@@ -303,6 +303,8 @@ struct reg *oracle_event(struct service *service, const struct ior_event *ev)
         CHECK(s, 1, reg->conn->kind == KIND_OWN || reg->told_open, "EOF before OPEN");
         reg->told_eof = true;
         complete(s, reg->conn, "EOF");
+        if (reg->conn->in.flow)
+            reg->conn->in.flow->heard = reg->conn->consumed + reg->conn->held; /* that comes no more */
         break;
     case IOR_EV_DRAINED:
         told_drained(s, reg);

@@ -294,6 +294,8 @@ static void look_idle(struct story *s)
         CHECK(s, 12, stats.timers == 0, "%llu timers and deadlines are armed, and all were turned off",
               (unsigned long long)stats.timers);
     }
+    for (int i = 0; i < s->plan.runtimes; i++)
+        closing += s->runtimes[i].config.max_resources;
     if (closing > 0 || s->harsh > 0)
         return;
     uint64_t calls = ior_sim_calls(s->sim);
@@ -318,7 +320,7 @@ static void stop_all(struct story *s)
     for (int i = 0; i < s->plan.runtimes; i++) {
         if (pick(s, 5) == 4)
             runtime_free(&s->runtimes[i]);
-        else if (!s->runtimes[i].stopping)
+        else
             stop_act(s, &s->runtimes[i]);
     }
     for (unsigned times = 0; times < 200 && any_lives(s); times++) {

@@ -6,6 +6,8 @@
 
 #include "check.h"
 
+enum ior_sim_shape box_shape;
+
 static void on_trace(void *arg, const char *line)
 {
     struct box *box = arg;
@@ -29,6 +31,7 @@ struct ior_sim_config box_config(struct box *box, uint64_t seed, bool keep)
 {
     return (struct ior_sim_config){
         .struct_size = sizeof(struct ior_sim_config),
+        .shape = box_shape,
         .seed = seed,
         .trace = keep ? on_trace : NULL,
         .trace_arg = box,

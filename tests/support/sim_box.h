@@ -29,6 +29,9 @@ struct box {
     char violation[256]; /* the last one */
 };
 
+/* The shape of the engine in box_config. */
+extern enum ior_sim_shape box_shape;
+
 /* A config with the box's trace and violations; `keep` keeps the text of the trace. */
 struct ior_sim_config box_config(struct box *box, uint64_t seed, bool keep);
 

@@ -121,8 +121,16 @@ static void told_open(struct story *s, struct reg *reg)
     CHECK(s, 2, !reg->closing, "OPEN after close");
     reg->told_open = true;
     reg->at_ns[IOR_DEADLINE_CONNECT] = IOR_NEVER;
-    if (conn->connecting && conn->idle_ns > 0)
+    if (conn->connecting && conn->idle_ns > 0) {
+        bool set = reg->idle_ns != IOR_NEVER; /* by the service, before or after the connection was made */
+        uint64_t at_ns = reg->at_ns[IOR_DEADLINE_IDLE], idle_ns = reg->idle_ns;
         idle_begins(s, reg);
+        if (set && at_ns < reg->at_ns[IOR_DEADLINE_IDLE]) {
+            reg->at_ns[IOR_DEADLINE_IDLE] = at_ns;
+            reg->idle_ns = idle_ns;
+        }
+        reg->idle_vague = set;
+    }
     if (conn->connecting) {
         int err = ASK(s, ior_peer(reg->service->cx, reg->id, &peer));
         CHECK(s, 1, err != -ENOTCONN || s->harsh > 0, "OPEN of a stream that has no connection");
@@ -141,7 +149,7 @@ static void told_data(struct story *s, struct reg *reg, const struct ior_event *
           (unsigned long long)conn->held);
     CHECK(s, 14, len <= (size_t)rt->config.read_bytes + conn->held + sizeof(((struct own *)0)->bytes),
           "a DATA event of %zu bytes is larger than the buffer", len);
-    CHECK(s, 5, !reg->full || conn->full_reads || conn->files || ior_queued(reg->service->cx, reg->id) <= conn->low,
+    CHECK(s, 5, !reg->full || conn->full_reads || conn->files || s->harsh > 0 || s->plan.faults || ior_queued(reg->service->cx, reg->id) <= conn->low,
           "DATA while the output is full");
     inlet_check(s, &conn->in, conn->consumed, ev->data.bytes, len);
     conn->consumed += len;

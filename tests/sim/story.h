@@ -115,7 +115,7 @@ struct reg {
     uint64_t idle_ns;   /* the period; IOR_NEVER: off */
     uint64_t active_ns; /* when input was told last */
     uint64_t quiet_ns;  /* since when nothing was read or written, as far as was seen */
-    bool finish, wrote;
+    bool finish, wrote, idle_vague;
     enum ior_why why;
     struct reg *same_slot;
 };

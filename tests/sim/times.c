@@ -194,7 +194,7 @@ static void due_reg(struct story *s, const struct reg *reg)
     for (int which = 0; which < 4; which++) {
         uint64_t at_ns = reg->at_ns[which];
         if (which == IOR_DEADLINE_IDLE) {
-            if (reg->closing || reg->wrote || reg->idle_ns == IOR_NEVER)
+            if (reg->closing || reg->wrote || reg->idle_vague || reg->idle_ns == IOR_NEVER)
                 continue;
             uint64_t quiet_ns = ior_time_add(reg->quiet_ns, reg->idle_ns);
             at_ns = at_ns == IOR_NEVER || at_ns > quiet_ns ? at_ns : quiet_ns;

@@ -40,8 +40,8 @@ static void send_answer(struct reg *reg, size_t len, uint64_t before, int r, boo
     struct story *s = reg->service->s;
     struct conn *conn = reg->conn;
     uint64_t after = ior_queued(reg->service->cx, reg->id);
-    bool crowded = reg->service->rt->config.output_cap_bytes > 0 || conn->files || conn->shared;
-    bool gone = reg->finish || conn->was_finished || reg->closing || reg->asked || reg->told_eof || s->harsh > 0 || s->plan.faults ||
+    bool crowded = reg->service->rt->config.output_cap_bytes > 0 || conn->files || conn->shared || file;
+    bool gone = reg->finish || conn->was_finished || conn->connecting || reg->closing || reg->asked || reg->told_eof || s->harsh > 0 || s->plan.faults ||
                 s->plan.memory > 0 || reg->service->rt->stopping || reg->service->line;
     NOTE(s, "  send %zu to %#llx (%llu queued): %s", len, (unsigned long long)reg->id, (unsigned long long)before,
          r > 0 ? "full" : ior_errname(r));
@@ -388,10 +388,9 @@ static void end_it(struct service *service, struct reg *reg)
         return;
     if (how == 0 && transports(reg)) {
         uint64_t drain_ns = drains[pick(s, calm ? 2 : 5)];
-        bool at_once = conn->connecting || conn->pipe_in;
-        if (conn->pipe_in && conn->kind == KIND_STREAM)
-            at_once = false;
+        bool at_once;
         if (done(reg, ASK(s, ior_close(service->cx, reg->id, drain_ns)), "close")) {
+            at_once = ASK(s, ior_touch(service->cx, reg->id)) == -EALREADY;
             reg->closing = conn->was_finished = true;
             reg->asked |= at_once;
             reg->paused = reg->owed = false;

@@ -34,17 +34,16 @@ static int on_start(void *self, struct ior_context *cx)
     enter(service, cx, "start");
     CHECK(s, 1, !service->started, "start is called twice");
     service->started = true;
-    int r = 0;
-    if (!s->plan.calm && once_in(s, 60)) {
-        r = -EINVAL;
-        service->failed = service->line = service->soft_line = true;
-        if (service->rt->turn == 0)
-            service->rt->stopping = true; /* of the first turn: it fails the run */
-    } else {
+    bool fails = !s->plan.calm && once_in(s, 60);
+    if (!fails)
         listen_at(service);
-    }
     leave(service);
-    return r;
+    if (!fails)
+        return 0;
+    service->failed = service->line = service->soft_line = true;
+    if (service->rt->turn == 0)
+        service->rt->stopping = true; /* of the first turn: it fails the run */
+    return -EINVAL;
 }
 
 static void on_stop(void *self, struct ior_context *cx)

@@ -108,7 +108,7 @@ struct reg {
     bool told_registered, told_open, told_eof, told_end, gone;
     bool asked; /* nothing but END is to come */
     bool closing, paused, full, owed, stopping;
-    uint64_t born, data_turn, unread_told, unsent_told;
+    uint64_t born, open_turn, data_turn, unread_told, unsent_told;
     unsigned datas;
     uint64_t at_ns[4]; /* deadlines: not before */
     uint64_t user_seq;

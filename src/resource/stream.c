@@ -423,7 +423,6 @@ void ior__stream_connect_result(struct ior_resource *res)
     if (error == 0 && os->getpeername(os->arg, res->fd, &peer) == -ENOTCONN)
         return; /* a wake-up without a result */
     if (error != 0) {
-        res->bits |= IOR__WRITE_DEAD; /* the kernel tells it only once: registered again, the stream ends by it again */
         ior__end(res, IOR_ERROR, error, -1);
         return;
     }

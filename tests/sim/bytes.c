@@ -81,7 +81,7 @@ static void bind_flow(struct story *s, struct inlet *inlet)
 void inlet_check(struct story *s, struct inlet *inlet, uint64_t pos, const void *bytes, size_t len)
 {
     const unsigned char *at = bytes;
-    if (inlet->blind)
+    if (inlet->blind || s->stolen)
         return;
     for (; len > 0 && pos < HEAD; pos++, len--) {
         inlet->head[pos] = *at++;

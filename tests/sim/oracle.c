@@ -221,6 +221,10 @@ static void end_reason(struct story *s, struct reg *reg, const struct ior_event_
         break;
     case IOR_ERROR:
         CHECK(s, 6, end->error > 0, "END by an error, and no error");
+        CHECK(s, 6, conn->failed == 0 || conn->failed == end->error || conn->lost, "END by %s, and the first cause was %s",
+              ior_errname(end->error), ior_errname(conn->failed));
+        if (conn->kind == KIND_STREAM && end->error != ENOMEM)
+            conn->failed = end->error;
         CHECK(s, 6, excused || conn->connecting || conn->spells > 0, "END by %s, and nothing had failed", ior_errname(end->error));
         CHECK(s, 6, !reg->paused || !reads || conn->lost || s->plan.faults || s->plan.memory > 0 || conn->connecting,
               "END by %s while paused", ior_errname(end->error));
@@ -244,7 +248,7 @@ static void told_end(struct story *s, struct reg *reg, const struct ior_event_en
     reg->why = end->why;
     reg->unread_told = end->unread;
     end_reason(s, reg, end);
-    if (conn->out) {
+    if (conn->out && !s->stolen) {
         CHECK(s, 4, end->written + end->unsent == conn->out->total,
               "END of flow %u: %llu written and %llu unsent, of %llu that were accepted", conn->out->number,
               (unsigned long long)end->written, (unsigned long long)end->unsent,
@@ -262,6 +266,7 @@ static void told_end(struct story *s, struct reg *reg, const struct ior_event_en
         if (end->unread > conn->held)
             conn->in.blind = true; /* that much was discarded, or is held; positions are known no more */
     }
+    conn->in.blind |= s->plan.memory > 0 && end->unread > conn->held; /* there may have been no memory to keep it */
     const struct ior_handler *handler = &reg->service->handler;
     bool handed = conn->kind == KIND_LISTENER ? handler->handover_listener != NULL
                                               : handler->handover_transport != NULL;
@@ -312,6 +317,7 @@ struct reg *oracle_event(struct service *service, const struct ior_event *ev)
         CHECK(s, 6, !reg->told_eof, "EOF was told twice");
         CHECK(s, 1, reg->conn->kind == KIND_OWN || reg->told_open, "EOF before OPEN");
         reg->told_eof = true;
+        CHECK(s, 6, reg->conn->failed == 0, "EOF of a stream that ended by %s before", ior_errname(reg->conn->failed));
         complete(s, reg->conn, "EOF");
         if (reg->conn->in.flow)
             reg->conn->in.flow->heard = reg->conn->consumed + reg->conn->held; /* that comes no more */
@@ -434,6 +440,11 @@ void oracle_quiet(struct story *s)
 /* All obstacles are gone, and all had its time. */
 void oracle_arrived(struct story *s)
 {
+    for (unsigned i = 0; i < s->regs_n; i++) {
+        const struct reg *reg = &s->regs[i];
+        if (!reg->told_end && (reg->service->line || reg->service->rt->stopping))
+            conn_loose(reg->conn); /* it closes, and discards what comes */
+    }
     for (unsigned i = 0; i < s->flows_n; i++) {
         const struct flow *flow = &s->flows[i];
         if (!flow->loose && flow->receiver)

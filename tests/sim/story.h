@@ -87,6 +87,7 @@ struct conn {
     uint64_t consumed; /* of the flow that arrives: told, and not given back */
     uint64_t held;     /* given back, comes again */
     bool connecting, half_open, full_reads, files, pipe_in, pipe_out, socket, shared, was_finished;
+    int failed; /* why it ended before, where that was an error */
     bool lost; /* its fd was closed behind its back */
     size_t high, low, cap, unread_max, user_size;
     uint64_t idle_ns, connect_ns, drain_ns; /* of its options; 0: none, none, the default */
@@ -225,7 +226,7 @@ struct story {
     struct ior_sim *sim;
     struct plan plan;
     const struct options *options;
-    bool in_callback, in_listener, in_request, in_free, ending, calm_end, verbose;
+    bool in_callback, in_listener, in_request, in_free, ending, calm_end, stolen, verbose;
     unsigned harsh; /* acts that may break connections */
     unsigned breath; /* so many sends inside events until the next step: two of ours would talk for ever */
     struct service *inside;

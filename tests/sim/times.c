@@ -135,6 +135,8 @@ void times_turn(struct runtime *rt)
         struct timer *timer = &s->timers[i];
         if (timer->state != TIMER_ARMED || timer->service->rt != rt || timer->at_ns > now(s))
             continue;
+        if (!counts(timer->service))
+            continue; /* it may be gone */
         timer->due_turns++;
         CHECK(s, 11, timer->due_turns <= 4 + (TIMERS + 2 * s->regs_n) / budget,
               "a timer was due in %llu turns and did not fire", (unsigned long long)timer->due_turns);
@@ -165,6 +167,8 @@ void deadline_told(struct reg *reg, const struct ior_event *ev)
     struct story *s = reg->service->s;
     int which = ev->type == IOR_EV_DEADLINE ? IOR_DEADLINE_USER : ev->end.deadline;
     CHECK(s, 10, which >= 0 && which < 4, "END by a deadline that is none");
+    if (which == IOR_DEADLINE_IDLE && !reg->told_open && reg->conn->idle_ns > 0)
+        return; /* since when it has a connection was never told */
     CHECK(s, 10, reg->at_ns[which] != IOR_NEVER, "deadline %d is told, and is not armed", which);
     uint64_t slack_ns = s->plan.calls_take_time ? 10000 : 0; /* armed before the answer came */
     CHECK(s, 10, reg->at_ns[which] <= now(s) + slack_ns, "deadline %d is told %llu ns early", which,
@@ -193,6 +197,8 @@ static void due_reg(struct story *s, const struct reg *reg)
         return;
     for (int which = 0; which < 4; which++) {
         uint64_t at_ns = reg->at_ns[which];
+        if (which == IOR_DEADLINE_CONNECT && reg->closing)
+            continue; /* it had a connection, and OPEN was not told any more */
         if (which == IOR_DEADLINE_IDLE) {
             if (reg->closing || reg->wrote || reg->idle_vague || reg->idle_ns == IOR_NEVER)
                 continue;

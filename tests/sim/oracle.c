@@ -32,7 +32,7 @@ void conn_loose(struct conn *conn)
 void conn_freed(struct story *s, struct conn *conn, uint64_t unsent)
 {
     const struct reg *reg = conn->reg;
-    bool clean = reg && unsent == 0 && (reg->why == IOR_EOF || (reg->why == IOR_ASKED && reg->closing));
+    bool clean = reg && unsent == 0 && (reg->why == IOR_EOF || (reg->why == IOR_ASKED && reg->closing && !reg->asked));
     conn->live = false;
     conn->res = NULL;
     conn->reg = NULL;

@@ -550,7 +550,7 @@ void act_handover(struct service *service, struct conn *conn)
 {
     struct story *s = service->s;
     const struct reg *reg = conn->reg;
-    bool clean = reg->why == IOR_EOF || (reg->why == IOR_ASKED && reg->closing) || reg->why == IOR_TIMEOUT;
+    bool clean = reg->why == IOR_EOF || (reg->why == IOR_ASKED && reg->closing && !reg->asked) || reg->why == IOR_TIMEOUT;
     uint64_t what = pick(s, 6);
     if (conn->own && (conn->own->kept > 0 || conn->own->eof))
         conn_loose(conn); /* it has read more than it told, and may never be asked again */

@@ -284,8 +284,12 @@ static IOR_APART ssize_t was_read(struct ior_resource *res, unsigned io, size_t 
     if (n == 0) {
         tell_eof(res);
     } else if (n == -EAGAIN) {
-        /* Neither bytes nor an end, yet a hang-up: nothing more will ever come. */
-        return (io & (IOR_HUP | IOR_ERR)) && !(res->bits & IOR__WRITE_DEAD) ? -EIO : 0;
+        /*
+         * Neither bytes nor an end, yet a hang-up: nothing more will ever come. (An engine that receives may tell the
+         * hang-up first.)
+         */
+        bool by_engine = (res->bits & IOR__IN_SET) && (res->applied & IOR_RECEIVES);
+        return (io & (IOR_HUP | IOR_ERR)) && !by_engine && !(res->bits & IOR__WRITE_DEAD) ? -EIO : 0;
     } else if (n == -ENOMEM || n == -ENOBUFS) {
         ior__backoff(res, (int)-n);
         return 0;

@@ -84,7 +84,7 @@ void command_came(struct service *service, struct ior_command *base)
         service->commands = 0;
     service->command_turn = rt->turn;
     service->commands++;
-    CHECK(s, 11, !rt->has_tick || service->commands <= (rt->config.commands ? rt->config.commands : 1024),
+    CHECK(s, 11, !ticks(rt) || service->commands <= (rt->config.commands ? rt->config.commands : 1024),
           "%u commands in a turn", service->commands);
     if (base->is_reply) {
         CHECK(s, 7, base->status == 42, "a reply has another status");
@@ -118,7 +118,7 @@ static uint64_t thread_acts(struct story *s, unsigned sender)
             (void)ior_controller_shutdown(service->ctl, pick(s, 2) * 50 * IOR_NS_PER_MS);
         }
     }
-    return pick(s, 2) ? pick(s, 3000000) : pick(s, 2000);
+    return 1000 + (pick(s, 3) == 2 ? pick(s, 2000) : pick(s, 3000000));
 }
 
 static uint64_t first_thread(void *arg)

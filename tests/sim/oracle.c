@@ -134,7 +134,7 @@ static void told_open(struct story *s, struct reg *reg)
     }
     if (conn->connecting) {
         int err = ASK(s, ior_peer(reg->service->cx, reg->id, &peer));
-        CHECK(s, 1, err != -ENOTCONN || s->harsh > 0, "OPEN of a stream that has no connection");
+        CHECK(s, 1, err != -ENOTCONN || s->harsh > 0 || s->plan.faults, "OPEN of a stream that has no connection");
     }
     conn->connecting = false;
 }
@@ -157,7 +157,7 @@ static void told_data(struct story *s, struct reg *reg, const struct ior_event *
     conn->held = 0;
     if (conn->in.flow)
         conn->in.flow->heard = conn->consumed;
-    if (!rt->has_tick || conn->kind == KIND_OWN)
+    if (!ticks(rt) || conn->kind == KIND_OWN)
         return;
     if (reg->data_turn != rt->turn)
         reg->datas = 0;
@@ -195,7 +195,7 @@ static void told_accepted(struct story *s, struct reg *reg, const struct ior_eve
 {
     struct runtime *rt = reg->service->rt;
     CHECK(s, 1, reg->conn->kind == KIND_LISTENER && ev->peer, "ACCEPTED of what does not listen");
-    if (!rt->has_tick)
+    if (!ticks(rt))
         return;
     if (rt->accept_turn != rt->turn || reg->data_turn != rt->turn)
         reg->datas = 0;
@@ -263,6 +263,7 @@ static void told_end(struct story *s, struct reg *reg, const struct ior_event_en
     }
     if (reg->closing || end->why == IOR_SHUTDOWN || reg->service->line || reg->service->rt->stopping) {
         inlet_loose(&conn->in);
+        conn->was_finished = true;
         if (end->unread > conn->held)
             conn->in.blind = true; /* that much was discarded, or is held; positions are known no more */
     }
@@ -440,6 +441,8 @@ void oracle_quiet(struct story *s)
 /* All obstacles are gone, and all had its time. */
 void oracle_arrived(struct story *s)
 {
+    if (s->stolen)
+        return;
     for (unsigned i = 0; i < s->regs_n; i++) {
         const struct reg *reg = &s->regs[i];
         if (!reg->told_end && (reg->service->line || reg->service->rt->stopping))

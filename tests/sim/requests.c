@@ -46,6 +46,8 @@ static void send_answer(struct reg *reg, size_t len, uint64_t before, int r, boo
     NOTE(s, "  send %zu to %#llx (%llu queued): %s", len, (unsigned long long)reg->id, (unsigned long long)before,
          r > 0 ? "full" : ior_errname(r));
     reg->wrote = true;
+    if (before <= conn->low)
+        reg->full = false; /* it has fallen so far, and DRAINED waits for still more room */
     if (r < 0) {
         CHECK(s, 5, after == before, "a send that answers %s has changed the queue from %llu to %llu", ior_errname(r),
               (unsigned long long)before, (unsigned long long)after);

@@ -285,6 +285,12 @@ static inline uint64_t now(const struct story *s)
     return ior_sim_now(s->sim);
 }
 
+/* Whether its turns are counted: its first service has a tick, and is not gone. */
+static inline bool ticks(const struct runtime *rt)
+{
+    return rt->has_tick && !rt->stopping && !rt->first->line;
+}
+
 static inline void mix(struct story *s, uint64_t x)
 {
     s->hash = (s->hash ^ x) * UINT64_C(0x9e3779b97f4a7c15);

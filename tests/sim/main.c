@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STORY_SECONDS 100 /* one that takes longer hangs */
+#define PATIENCE_S 100 /* a story that takes longer hangs */
 #define TWICE_EACH 32     /* so many stories, one of them is played twice */
 
 static const char *const promises[16] = {
@@ -104,7 +104,7 @@ int play(const struct options *options, uint64_t seed, const uint32_t *list, siz
     if (child == 0) {
         if (!options->verbose && !freopen("/dev/null", "w", stdout))
             _exit(1);
-        alarm(STORY_SECONDS);
+        alarm(options->patience);
         struct choices local = {.random = seed * UINT64_C(0xd1342543de82ef95) + 1, .list = list, .list_n = n};
         struct choices *choices = keep ? keep : &local;
         if (keep)
@@ -134,7 +134,7 @@ static void play_part(const struct options *options, int job)
         uint64_t seed = options->first + i;
         state->seed[job] = seed;
         if (state->done[job] % 64 == 0)
-            alarm(STORY_SECONDS);
+            alarm(options->patience);
         uint64_t hash = play_seed(s, options, seed);
         if (seed % TWICE_EACH == 0 && play_seed(s, options, seed) != hash)
             wrong(s, 15, "played twice, and it was not the same");
@@ -215,7 +215,7 @@ static bool number(const char *text, uint64_t *ret)
 
 static bool read_options(int argc, char **argv, struct options *options)
 {
-    uint64_t jobs = 1;
+    uint64_t jobs = 1, patience;
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(name, "--verbose") == 0) {
@@ -237,6 +237,10 @@ static bool read_options(int argc, char **argv, struct options *options)
         }
         if (strcmp(name, "--jobs") == 0 && number(value, &jobs) && jobs >= 1 && jobs <= 64)
             continue;
+        if (strcmp(name, "--patience") == 0 && number(value, &patience) && patience >= 1 && patience <= 3600) {
+            options->patience = (unsigned)patience;
+            continue;
+        }
         if (strcmp(name, "--shape") == 0 && value && (strcmp(value, "ready") == 0 || strcmp(value, "done") == 0)) {
             options->shape = strcmp(value, "done") == 0;
             continue;
@@ -249,7 +253,7 @@ static bool read_options(int argc, char **argv, struct options *options)
 
 int main(int argc, char **argv)
 {
-    struct options options = {.first = 1, .seeds = 1000, .shape = -1};
+    struct options options = {.first = 1, .seeds = 1000, .shape = -1, .patience = PATIENCE_S};
     if (!read_options(argc, argv, &options))
         return usage();
     bytes_init();

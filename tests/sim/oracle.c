@@ -123,7 +123,7 @@ static void told_open(struct story *s, struct reg *reg)
     reg->open_turn = reg->service->rt->turn;
     reg->at_ns[IOR_DEADLINE_CONNECT] = IOR_NEVER;
     if (conn->connecting && conn->idle_ns > 0) {
-        bool set = reg->idle_ns != IOR_NEVER; /* by the service, before or after the connection was made */
+        bool set = reg->idle_vague || reg->idle_ns != IOR_NEVER; /* by the service, before or after the connection was made */
         uint64_t at_ns = reg->at_ns[IOR_DEADLINE_IDLE], idle_ns = reg->idle_ns;
         idle_begins(s, reg);
         if (set && at_ns < reg->at_ns[IOR_DEADLINE_IDLE]) {
@@ -212,6 +212,11 @@ static void end_reason(struct story *s, struct reg *reg, const struct ior_event_
     bool reads = !reg->service->line && !reg->service->rt->stopping && conn->kind == KIND_STREAM && !conn->pipe_out && !reg->told_eof && !reg->closing;
     switch (end->why) {
     case IOR_ASKED:
+        if (conn->kind == KIND_STREAM && reg->closing && !reg->asked && conn->in.flow && s->harsh == 0 && conn->socket)
+            CHECK(s, 4, conn->consumed + end->unread == conn->in.flow->total,
+                  "flow %u: %llu bytes were told and %llu are unread, of %llu", conn->in.flow->number,
+                  (unsigned long long)conn->consumed, (unsigned long long)end->unread,
+                  (unsigned long long)conn->in.flow->total);
         CHECK(s, 1, reg->asked || reg->closing, "END says `asked`, and nobody did");
         break;
     case IOR_EOF:
@@ -221,6 +226,8 @@ static void end_reason(struct story *s, struct reg *reg, const struct ior_event_
         break;
     case IOR_ERROR:
         CHECK(s, 6, end->error > 0, "END by an error, and no error");
+        CHECK(s, 6, conn->kind != KIND_LISTENER || conn->lost || s->stolen, "a listener ends by %s",
+              ior_errname(end->error));
         CHECK(s, 6, conn->failed == 0 || conn->failed == end->error || conn->lost, "END by %s, and the first cause was %s",
               ior_errname(end->error), ior_errname(conn->failed));
         if (conn->kind == KIND_STREAM && end->error != ENOMEM)
@@ -400,9 +407,9 @@ void oracle_turn(struct runtime *rt)
     struct story *s = rt->s;
     struct ior_stats stats = {.struct_size = sizeof(stats)};
     ior_runtime_stats(rt->rt, &stats);
-    CHECK(s, 14, !rt->config.output_cap_bytes || stats.output_bytes <= rt->config.output_cap_bytes,
-          "queued output holds %llu bytes, over the cap of %zu", (unsigned long long)stats.output_bytes,
-          rt->config.output_cap_bytes);
+    size_t cap_bytes = rt->config.output_cap_bytes ? rt->config.output_cap_bytes : (size_t)256 << 20;
+    CHECK(s, 14, stats.output_bytes <= cap_bytes, "queued output holds %llu bytes, over the cap of %zu",
+          (unsigned long long)stats.output_bytes, cap_bytes);
     CHECK(s, 8, stats.wakes <= rt->sent, "%llu wakes for %u commands", (unsigned long long)stats.wakes, rt->sent);
 }
 
@@ -418,6 +425,9 @@ static void quiet_reg(struct story *s, struct reg *reg)
     CHECK(s, 11, reg->told_registered || !reg->service->handler.registered, "`registered` is never told");
     if (conn->kind == KIND_STREAM && !conn->connecting && !reg->closing)
         CHECK(s, 11, reg->told_open, "OPEN is never told");
+    if (conn->kind == KIND_STREAM && reg->told_open && !reg->paused && !reg->full && !reg->closing && !reg->told_eof &&
+        !s->plan.faults && !s->plan.memory && s->harsh == 0)
+        CHECK(s, 4, conn->held == 0 || reg->gave_back, "what was given back does not come again");
     bool blocked = conn->out && ior_queued(cx, reg->id) > 0;
     bool crowded = reg->service->rt->config.output_cap_bytes > 0 && !s->ending;
     if (!blocked && !crowded && !reg->closing && !reg->paused && !s->plan.faults && !s->plan.memory && !conn->lost && s->harsh == 0)

@@ -41,7 +41,7 @@ static void send_answer(struct reg *reg, size_t len, uint64_t before, int r, boo
     struct conn *conn = reg->conn;
     uint64_t after = ior_queued(reg->service->cx, reg->id);
     bool crowded = reg->service->rt->config.output_cap_bytes > 0 || conn->files || conn->shared || file;
-    bool gone = reg->finish || conn->was_finished || conn->connecting || reg->closing || reg->asked || reg->told_eof || s->harsh > 0 || s->plan.faults ||
+    bool gone = reg->finish || conn->was_finished || conn->connecting || reg->closing || reg->asked || (reg->told_eof && !conn->half_open) || s->harsh > 0 || s->plan.faults ||
                 s->plan.memory > 0 || reg->service->rt->stopping || reg->service->line;
     NOTE(s, "  send %zu to %#llx (%llu queued): %s", len, (unsigned long long)reg->id, (unsigned long long)before,
          r > 0 ? "full" : ior_errname(r));
@@ -364,6 +364,7 @@ int conn_register(struct service *service, struct conn *conn)
         return r;
     if (!reg_new(service, conn, id))
         CHECK(s, 3, false, "too many registrations");
+    conn->reg->full = conn->out && ior_queued(service->cx, id) > conn->high;
     return 0;
 }
 
@@ -527,6 +528,7 @@ void act_data(struct service *service, struct reg *reg, size_t len)
         }
         conn->consumed = conn->consumed + conn->held - back;
         conn->held = back;
+        reg->gave_back = true;
         if (conn->in.flow)
             conn->in.flow->heard = conn->consumed;
     }

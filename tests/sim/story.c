@@ -236,7 +236,7 @@ static void remove_obstacles(struct story *s)
         } else if (reg && !reg->told_end && service_usable(reg->service)) {
             if (conn->kind == KIND_WATCH && !conn->lost)
                 (void)ior_sim_ready(s->sim, conn->fd, IOR_NONE);
-            if (conn->held > 0)
+            if (conn->held > 0 && reg->gave_back)
                 (void)ior_pause(reg->service->cx, reg->id); /* so that what was given back comes again */
             (void)ior_resume(reg->service->cx, reg->id);
             reg->paused = false;
@@ -266,8 +266,7 @@ static void let_all_arrive(struct story *s)
     oracle_arrived(s);
 }
 
-/* Without a timer and a deadline nothing is called any more. */
-static void look_idle(struct story *s)
+static void turn_off(struct story *s)
 {
     for (unsigned i = 0; i < TIMERS; i++) {
         struct timer *timer = &s->timers[i];
@@ -276,7 +275,6 @@ static void look_idle(struct story *s)
             timer->state = TIMER_CANCELLED;
         }
     }
-    unsigned closing = 0;
     for (unsigned i = 0; i < s->regs_n; i++) {
         struct reg *reg = &s->regs[i];
         if (reg->told_end || !service_usable(reg->service))
@@ -286,22 +284,42 @@ static void look_idle(struct story *s)
             reg->at_ns[which] = IOR_NEVER;
         }
         reg->idle_ns = IOR_NEVER;
-        closing += reg->closing || reg->conn->connecting;
     }
-    ior_sim_run_for(s->sim, 10 * IOR_NS_PER_MS);
+}
+
+/* Whether something is left that arms deadlines by itself. */
+static bool unsettled(const struct story *s)
+{
+    for (unsigned i = 0; i < s->regs_n; i++) {
+        const struct reg *reg = &s->regs[i];
+        if (!reg->told_end && (reg->closing || reg->conn->connecting || !service_usable(reg->service)))
+            return true;
+    }
+    for (int i = 0; i < s->plan.runtimes; i++) {
+        if (s->runtimes[i].config.max_resources > 0 || s->runtimes[i].stopping)
+            return true; /* a listener that waits for a slot has a back-off */
+    }
+    return false;
+}
+
+/* Without a timer and a deadline nothing is called any more. */
+static void look_idle(struct story *s)
+{
+    turn_off(s);
     ior_sim_settle(s->sim);
+    if (unsettled(s))
+        return;
     for (int i = 0; i < s->plan.runtimes; i++) {
         struct ior_stats stats = {.struct_size = sizeof(stats)};
-        if (!s->runtimes[i].rt || s->runtimes[i].config.max_resources > 0 || s->runtimes[i].stopping)
-            continue; /* a listener that waits for a slot has a back-off */
+        if (!s->runtimes[i].rt)
+            continue;
         ior_runtime_stats(s->runtimes[i].rt, &stats);
         CHECK(s, 12, stats.timers == 0, "%llu timers and deadlines are armed, and all were turned off",
               (unsigned long long)stats.timers);
     }
-    for (int i = 0; i < s->plan.runtimes; i++)
-        closing += s->runtimes[i].config.max_resources;
-    if (closing > 0 || s->harsh > 0)
+    if (s->harsh > 0)
         return;
+    ior_sim_run_for(s->sim, 10 * IOR_NS_PER_MS); /* threads end */
     uint64_t calls = ior_sim_calls(s->sim);
     ior_sim_run_for(s->sim, 60 * IOR_NS_PER_SEC);
     CHECK(s, 12, ior_sim_calls(s->sim) == calls, "%llu system calls with nothing to do",

@@ -117,6 +117,7 @@ struct reg {
     uint64_t active_ns; /* when input was told last */
     uint64_t quiet_ns;  /* since when nothing was read or written, as far as was seen */
     bool finish, wrote, idle_vague;
+    bool gave_back; /* in this spell: what is given back comes again with the next bytes only */
     enum ior_why why;
     struct reg *same_slot;
 };
@@ -209,6 +210,7 @@ struct options {
     bool one, verbose, shrink;
     int shape; /* -1: both */
     int jobs;
+    unsigned patience; /* seconds until a story hangs */
 };
 
 /* The choices of a story: from a generator, from a list, or both, in that order. */

@@ -108,7 +108,7 @@ void timer_fired(struct service *service, ior_timer_id id, void *user)
     rt->timers++;
     CHECK(s, 11, !ticks(rt) || rt->timers <= (rt->config.timers ? rt->config.timers : 1024), "%u timers in a turn",
           rt->timers);
-    if (once_in(s, 3))
+    if (!s->ending && once_in(s, 3))
         set(service);
 }
 
@@ -158,8 +158,10 @@ void deadline_act(struct service *service, struct reg *reg)
     if (r < 0)
         return;
     reg->at_ns[which] = ior_time_add(now(s), after_ns);
-    if (which == IOR_DEADLINE_IDLE)
+    if (which == IOR_DEADLINE_IDLE) {
         reg->idle_ns = after_ns;
+        reg->idle_vague |= !reg->told_open;
+    }
 }
 
 void deadline_told(struct reg *reg, const struct ior_event *ev)

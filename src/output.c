@@ -357,6 +357,16 @@ static void write_out(struct ior_resource *res)
     wrote(res, r);
 }
 
+/* There is room: unread bytes are told again, and so is what a kind of the user's own holds back. */
+static void read_again(struct ior_resource *res)
+{
+    bool unread = ior_resource_unread(res, NULL, 0, NULL) > 0;
+    if (unread)
+        res->bits |= IOR__AGAIN;
+    if (unread || !(res->bits & IOR__STREAM))
+        ior__ready_add(res->cx->rt, res, IOR_READ);
+}
+
 /* Lets reading go on and tells DRAINED, where the queue has fallen far enough. */
 static void relax(struct ior_resource *res)
 {
@@ -367,10 +377,8 @@ static void relax(struct ior_resource *res)
     uint64_t room = marks->cap - (out ? out->need : 0);
     if ((res->bits & IOR__FULL) && charge <= marks->low) {
         res->bits &= ~(uint32_t)IOR__FULL;
-        if (!(res->bits & (IOR__PAUSED | IOR__CLOSING)) && ior_resource_unread(res, NULL, 0, NULL) > 0) {
-            res->bits |= IOR__AGAIN;
-            ior__ready_add(rt, res, IOR_READ);
-        }
+        if (!(res->bits & (IOR__PAUSED | IOR__CLOSING)))
+            read_again(res);
     }
     bool costly =
         out && out->cost > marks->cap; /* refused for its many pieces: a quarter of the bound is the low mark */
@@ -466,7 +474,9 @@ int ior__output_enter(struct ior_resource *res, struct ior_runtime *rt)
         return 0;
     rt->blocks++;
     rt->output_bytes += out->memory + count_bufs(out, rt, ior__buf_count);
-    if (ior__output_held(rt) > rt->output_cap_bytes) {
+    while (rt->output_bytes > rt->output_cap_bytes && rt->pool)
+        ior__output_block_free(rt, ior__output_get(rt));
+    if (rt->output_bytes > rt->output_cap_bytes) {
         ior__output_leave(res);
         return -ENOBUFS;
     }

@@ -371,7 +371,6 @@ static void read_again(struct ior_resource *res)
 static void relax(struct ior_resource *res)
 {
     struct ior__output *out = res->output;
-    struct ior_runtime *rt = res->cx->rt;
     const struct ior__marks *marks = ior__marks_of(res);
     uint64_t charge = out ? out->charge : 0;
     uint64_t room = marks->cap - (out ? out->need : 0);

@@ -227,6 +227,7 @@ static void the_pool_gives_way_to_a_queue_that_comes(void **state)
     rec_settle(r);
     assert_true(r->rt->output_bytes > 40000);
     full = rec_register(r, res);
+    rec_of(r, full)->accepted_bytes = 20000;
     assert_true(r->rt->output_bytes <= 65536);
     rec_settle(r);
     rec_free(r);

@@ -229,6 +229,10 @@ void peers_check(struct story *s)
         if (!peer->live || peer->listening || peer->hung)
             continue;
         ior_sim_peer_info(peer->p, &info);
+        const struct reg *reg = peer->conn ? peer->conn->reg : NULL;
+        if (reg && !reg->told_end && reg->finish && reg->told_open && !peer->conn->pipe_out && s->harsh == 0 &&
+            !s->plan.faults && !s->plan.memory && !reg->closing && !reg->service->rt->stopping)
+            CHECK(s, 4, info.eof, "flow %u was finished, and its peer never hears of it", peer->conn->out->number);
         if (info.error != 0) {
             if (peer->out)
                 peer->out->loose = true;

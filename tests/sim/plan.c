@@ -63,6 +63,7 @@ void plan_draw(struct story *s, int shape)
     plan->unix_only = once_in(s, 4);
     plan->idle = once_in(s, 3);
     plan->stops = !plan->calm && once_in(s, 3);
+    plan->flood = once_in(s, 8);
     plan->steals = !plan->calm && once_in(s, 10);
     plan->calls_take_time = once_in(s, 6);
     if (plan->faults)
@@ -94,7 +95,7 @@ void plan_config(struct story *s, struct ior_config *config)
         .commands = budget(s),
         .timers = budget(s),
         .max_resources = once_in(s, 10) ? 4 + (uint32_t)pick(s, 16) : 0,
-        .output_cap_bytes = once_in(s, 5) ? 65536 : 0,
+        .output_cap_bytes = s->plan.flood || once_in(s, 6) ? 65536 : 0,
     };
 }
 

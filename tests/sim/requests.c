@@ -176,7 +176,19 @@ void send_some(struct service *service, struct reg *reg)
     else if (how == 8)
         send_file(service, reg);
     else
-        (void)send_plain(service, reg, 1 + pick(s, most[pick(s, 4)]));
+        (void)send_plain(service, reg, 1 + pick(s, most[s->plan.flood ? 3 : pick(s, 4)]));
+}
+
+/* What a service says when it stops must still arrive. */
+void send_at_stop(struct service *service)
+{
+    struct story *s = service->s;
+    for (unsigned i = 0; i < s->regs_n; i++) {
+        struct reg *reg = &s->regs[i];
+        if (reg->service == service && !reg->told_end && reg->conn->peer && transports(reg) && !reg->conn->pipe_in &&
+            once_in(s, 2))
+            (void)send_plain(service, reg, 1 + pick(s, 3000));
+    }
 }
 
 /* ---- registering ---- */
@@ -300,6 +312,7 @@ static void adopt(struct service *service, bool own)
     conn->pipe_in = (kind & IOR_FD_NO_WRITE) != 0;
     conn->pipe_out = (kind & IOR_FD_NO_READ) != 0;
     conn->peer = peer;
+    peer->conn = conn;
     conn->in.flow = peer->out;
     peer->out->receiver = &conn->in;
     peer->in.flow = conn->out;

@@ -54,6 +54,7 @@ static void on_stop(void *self, struct ior_context *cx)
     CHECK(service->s, 9, service->line || service->rt->stopping, "stop is called, and nobody asked for it");
     CHECK(service->s, 9, !service->failed, "stop is called for a service that did not start");
     service->stopped = true;
+    send_at_stop(service);
     leave(service);
 }
 

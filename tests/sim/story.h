@@ -87,7 +87,7 @@ struct conn {
     uint64_t consumed; /* of the flow that arrives: told, and not given back */
     uint64_t held;     /* given back, comes again */
     bool connecting, half_open, full_reads, files, pipe_in, pipe_out, socket, shared, was_finished;
-    int failed; /* why it ended before, where that was an error */
+    int failed; /* why it ended before, where that was an error; of an own kind: the first error it answered */
     bool lost; /* its fd was closed behind its back */
     size_t high, low, cap, unread_max, user_size;
     uint64_t idle_ns, connect_ns, drain_ns; /* of its options; 0: none, none, the default */
@@ -127,6 +127,7 @@ struct timer {
     struct service *service;
     uint64_t at_ns, seq, turn;
     uint64_t due_turns;
+    bool in_timer; /* it was armed inside a timer's callback */
     enum { TIMER_FREE, TIMER_ARMED, TIMER_FIRED, TIMER_CANCELLED } state;
 };
 
@@ -171,6 +172,7 @@ struct peer {
     int host;
     struct flow *out;
     struct inlet in;
+    const struct conn *conn; /* at the other end, where that is known */
     uint64_t heard;
     char addr[40];
 };
@@ -200,7 +202,7 @@ struct plan {
     unsigned memory; /* one in so many allocations fails; 0: none */
     int hosts, runtimes;
     unsigned steps;
-    bool threads, own, files, unix_only, idle, stops, calls_take_time, steals;
+    bool threads, own, files, unix_only, idle, stops, calls_take_time, steals, flood;
     struct ior_sim_rates rates;
     struct ior_sim_link link;
 };
@@ -228,7 +230,7 @@ struct story {
     struct ior_sim *sim;
     struct plan plan;
     const struct options *options;
-    bool in_callback, in_listener, in_request, in_free, ending, calm_end, stolen, verbose;
+    bool in_callback, in_listener, in_request, in_free, in_timer, ending, calm_end, stolen, verbose;
     unsigned harsh; /* acts that may break connections */
     unsigned breath; /* so many sends inside events until the next step: two of ours would talk for ever */
     struct service *inside;
@@ -370,6 +372,7 @@ int conn_register(struct service *service, struct conn *conn);
 void conn_resume(struct conn *conn);
 void listen_at(struct service *service);
 void send_some(struct service *service, struct reg *reg);
+void send_at_stop(struct service *service);
 
 /* ---- own.c ---- */
 bool own_new(struct service *service, struct conn *conn, int fd, bool socket);

@@ -21,6 +21,7 @@ static void arm(struct service *service, struct timer *timer, uint64_t after_ns)
     timer->seq = s->seq++;
     timer->turn = service->rt->turn;
     timer->due_turns = 0;
+    timer->in_timer = s->in_timer;
 }
 
 static void set(struct service *service)
@@ -100,6 +101,7 @@ void timer_fired(struct service *service, ior_timer_id id, void *user)
             service_usable(other->service) && !other->service->line)
             CHECK(s, 10, !before(other, timer), "timers fire out of order");
     }
+    CHECK(s, 11, !timer->in_timer || timer->turn < rt->turn || !ticks(rt), "a timer fires in the turn that armed it");
     timer->state = TIMER_FIRED;
     mix(s, id);
     if (rt->timer_turn != rt->turn)
@@ -108,8 +110,10 @@ void timer_fired(struct service *service, ior_timer_id id, void *user)
     rt->timers++;
     CHECK(s, 11, !ticks(rt) || rt->timers <= (rt->config.timers ? rt->config.timers : 1024), "%u timers in a turn",
           rt->timers);
+    s->in_timer = true;
     if (!s->ending && once_in(s, 3))
         set(service);
+    s->in_timer = false;
 }
 
 void timers_forget(struct service *service)

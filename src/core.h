@@ -208,6 +208,7 @@ struct ior_runtime {
     /* failing waits */
     int wait_error;
     uint64_t wait_backoff_ns;
+    uint64_t unarmed_ns; /* when back-offs are over that there was no memory to arm; IOR_NEVER: none */
     uint64_t last_stale_turn;
     uint64_t turns, records_taken, stale_records, rebuilds, commands_served, timers_fired, wakes_before;
 };
@@ -325,6 +326,7 @@ int ior__idle_start(struct ior_resource *res, uint64_t idle_ns);
 void ior__deadlines_due(struct ior__deadlines *deadlines);
 void ior__backoff(struct ior_resource *res, int err);
 void ior__fd_freed(struct ior_runtime *rt);
+void ior__unarmed_over(struct ior_runtime *rt);
 uint64_t ior__deadline_after(const struct ior_runtime *rt, uint64_t after_ns);
 
 /* Bytes came or went at `ns`. That moves the deadline later only: it may have been set anew since, and its node with it. */

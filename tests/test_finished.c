@@ -101,6 +101,29 @@ static void unread_and_received_bytes_go_along(void **state)
     rec_free(r);
 }
 
+/* The kernel was short of memory while the engine received: that is no state of the stream, and does not go along. */
+static void a_want_of_memory_does_not_go_along(void **state)
+{
+    static const int errors[] = {ENOMEM, ENOBUFS};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        ior_id id;
+        int fd;
+        struct recorder *r = one_stream(NULL, &id, &fd);
+        script_fail_next(r->script, SCRIPT_RECV, errors[i]);
+        rec_pause(r, id);
+        script_say_text(r->script, fd, "late");
+        rec_turn(r);
+        assert_int_equal(rec_unregister(r, id), 0);
+        rec_settle(r);
+        (void)rec_register(r, rec_of(r, id)->handed);
+        rec_forget(r);
+        rec_settle(r);
+        rec_expect(r, "registered 2\nopen 2\ndata 2 late\n");
+        rec_free(r);
+    }
+}
+
 /* The kernel tells an error once: the one the engine was told comes again after a handover. */
 static void a_received_error_goes_along(void **state)
 {
@@ -351,6 +374,7 @@ int main(void)
         cmocka_unit_test(a_message_and_its_answer),
         cmocka_unit_test(received_bytes_go_along),
         cmocka_unit_test(unread_and_received_bytes_go_along),
+        cmocka_unit_test(a_want_of_memory_does_not_go_along),
         cmocka_unit_test(a_received_error_goes_along),
         cmocka_unit_test(without_memory_there_is_no_gap),
         cmocka_unit_test(accepted_connections_go_along),

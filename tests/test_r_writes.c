@@ -332,7 +332,7 @@ static void r35_interrupted_calls_are_retried(void **state)
     probe_turns(p, 3);
     net_read(pipe_out[0], bytes, 30000);
     assert_true(net_is_pattern(bytes, 0, 30000));
-    for (int i = 0; i < 5; i++)
+    for (int i = probe_engine_does_io(p) ? 2 : 0; i < 5; i++) /* from the third on they are not of sockets */
         assert_true(interrupted[i] >= 2);
     assert_int_equal(probe_of(p, sock)->end + probe_of(p, in)->end + probe_of(p, out)->end, 0);
     close(peer);

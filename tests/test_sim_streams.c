@@ -68,6 +68,11 @@ static void unix_sockets_connect_on_their_host(void **state)
     assert_int_equal(info_of(peer).state, IOR_SIM_PEER_OPEN); /* at once */
     ior_sim_say(peer, "abc", 3);
     assert_int_equal(ior_sim_expect(peer, "abc", 3), 0);
+    ior_sim_settle(box.sim);
+    ior_sim_finish(peer);
+    ior_sim_settle(box.sim);
+    assert_int_equal(box.eofs, 1);
+    assert_int_equal(box.ended, 1);
     struct ior_sim_peer *other = ior_sim_dial(box.sim, box.client, "unix:/run/box");
     assert_int_equal(info_of(other).error, ENOENT);
     box_stop(&box);
@@ -166,6 +171,35 @@ static void a_peer_finishes_and_still_hears(void **state)
     assert_int_equal(box_free(&box), 0);
 }
 
+static void the_end_comes_behind_all_that_was_said(void **state)
+{
+    struct box box = {0};
+    size_t len = 300000;
+    char *bytes = calloc(1, len);
+    (void)state;
+    box_init(&box, NULL);
+    for (int hangs_up = 0; hangs_up < 2; hangs_up++) {
+        struct ior_sim_peer *peer = ior_sim_dial(box.sim, box.client, BOX_ADDR);
+        box.bytes = 0;
+        ior_sim_say(peer, bytes, len);
+        assert_true(info_of(peer).unsaid > 0);
+        if (hangs_up) {
+            ior_sim_drain(peer, UINT64_MAX);
+            ior_sim_hang_up(peer);
+        } else {
+            ior_sim_finish(peer);
+            ior_sim_drain(peer, UINT64_MAX);
+        }
+        ior_sim_settle(box.sim);
+        assert_int_equal(box.bytes, len);
+        assert_int_equal(box.ended, hangs_up + 1);
+        if (!hangs_up)
+            assert_int_equal(info_of(peer).heard, len);
+    }
+    free(bytes);
+    assert_int_equal(box_free(&box), 0);
+}
+
 static void a_reset_is_the_services_error(void **state)
 {
     struct box box = {0};
@@ -222,6 +256,51 @@ static void who_sends_to_nobody_is_reset(void **state)
     ior_sim_settle(box.sim);
     assert_int_equal(box.ended, 1);
     assert_int_equal(box_free(&box), 0);
+}
+
+/* The end came first; what is sent all the same meets nobody, and is answered by a reset. */
+static void a_half_open_stream_to_nobody_is_reset(void **state)
+{
+    struct box box = {.listen = ""};
+    struct ior_addr addr;
+    const struct ior_listen_options opts = {.struct_size = sizeof(opts),
+                                            .stream = {.struct_size = sizeof(opts.stream), .half_open = true}};
+    (void)state;
+    box_init(&box, NULL);
+    assert_int_equal(ior_addr_parse(&addr, BOX_ADDR), 0);
+    assert_int_equal(ior_listen(box.cx, &addr, &opts, &box.listener), 0);
+    box.listen = BOX_ADDR;
+    struct ior_sim_peer *peer = box_dial(&box);
+    ior_sim_hang_up(peer);
+    ior_sim_settle(box.sim);
+    assert_int_equal(box.eofs, 1);
+    assert_int_equal(box.ended, 0);
+    assert_int_equal(ior_send(box.cx, box.last, "to nobody", 9), 0);
+    ior_sim_settle(box.sim);
+    assert_int_equal(box.ended, 1);
+    assert_int_equal(box.last_error, EPIPE);
+    assert_int_equal(box_free(&box), 0);
+}
+
+static void segments_do_not_overtake(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct box box = {0};
+        struct ior_sim_config config = box_config(&box, seed, false);
+        const char text[] = "in this order, and then the end";
+        config.link = (struct ior_sim_link){.latency_ns = MS, .jitter_ns = 20 * MS};
+        box_init(&box, &config);
+        struct ior_sim_peer *peer = box_dial(&box);
+        for (size_t i = 0; i < sizeof(text); i++)
+            ior_sim_say(peer, text + i, 1);
+        ior_sim_finish(peer);
+        assert_int_equal(ior_sim_expect(peer, text, sizeof(text)), 0);
+        ior_sim_settle(box.sim);
+        assert_int_equal(box.bytes, sizeof(text));
+        assert_int_equal(box.ended, 1);
+        assert_int_equal(box_free(&box), 0);
+    }
 }
 
 static void a_cut_link_holds_and_heals(void **state)
@@ -301,6 +380,9 @@ static void a_full_backlog_makes_wait(void **state)
     assert_int_equal(ior_resume(box.cx, box.listener), 0);
     ior_sim_run_for(box.sim, 60 * IOR_NS_PER_SEC);
     assert_int_equal(box.accepted, 8);
+    ior_sim_run_for(box.sim, 600 * IOR_NS_PER_SEC); /* no time-out is left over */
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(info_of(peers[i]).state, IOR_SIM_PEER_OPEN);
     assert_int_equal(box_free(&box), 0);
 }
 
@@ -368,6 +450,31 @@ static void watches_are_told(void **state)
     assert_int_equal(box_free(&box), 0);
 }
 
+static void a_hang_up_is_told(void **state)
+{
+    static const int kinds[] = {IOR_FD_TCP, IOR_FD_UNIX, IOR_FD_PIPE | IOR_FD_NO_WRITE};
+    (void)state;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        struct box box = {0};
+        struct ior_sim_peer *peer;
+        box_init(&box, NULL);
+        int fd = ior_sim_fd(box.sim, box.server, kinds[i], &peer);
+        assert_int_equal(ior_watch(box.cx, fd, IOR_READ, NULL, &box.last), 0);
+        ior_sim_settle(box.sim);
+        assert_int_equal(box.ready, 0);
+        if (kinds[i] == IOR_FD_TCP)
+            ior_sim_reset(peer);
+        else
+            ior_sim_hang_up(peer);
+        for (int steps = 0; steps < 20 && box.ready == 0; steps++)
+            ior_sim_step(box.sim);
+        assert_true(box.ready & IOR_HUP);
+        assert_int_equal((box.ready & IOR_ERR) != 0, kinds[i] == IOR_FD_TCP);
+        assert_int_equal(ior_unregister(box.cx, box.last), 0);
+        assert_int_equal(box_free(&box), 0);
+    }
+}
+
 static void files_are_sent(void **state)
 {
     struct box box = {0};
@@ -402,10 +509,13 @@ int main(void)
         cmocka_unit_test(a_peer_that_does_not_hear_stops_the_service),
         cmocka_unit_test(a_slow_peer_takes_its_time),
         cmocka_unit_test(a_peer_finishes_and_still_hears),
+        cmocka_unit_test(the_end_comes_behind_all_that_was_said),
         cmocka_unit_test(a_reset_is_the_services_error),
         cmocka_unit_test(an_abort_is_the_peers_error),
         cmocka_unit_test(close_over_unread_input_is_a_reset),
         cmocka_unit_test(who_sends_to_nobody_is_reset),
+        cmocka_unit_test(a_half_open_stream_to_nobody_is_reset),
+        cmocka_unit_test(segments_do_not_overtake),
         cmocka_unit_test(a_cut_link_holds_and_heals),
         cmocka_unit_test(a_cut_that_lasts_times_out),
         cmocka_unit_test(a_vanished_peer_times_out),
@@ -413,6 +523,7 @@ int main(void)
         cmocka_unit_test(services_connect_to_peers),
         cmocka_unit_test(fds_of_all_kinds_are_adopted),
         cmocka_unit_test(watches_are_told),
+        cmocka_unit_test(a_hang_up_is_told),
         cmocka_unit_test(files_are_sent),
     };
 

@@ -160,6 +160,8 @@ int ior__end_may_send(struct ior_sim *sim, struct end *end)
 {
     if (end->kind == END_PIPE_READER)
         return -EBADF;
+    if (end->kind == END_UNIX && end->other_gone)
+        return -EPIPE; /* a pending error is left to reads */
     if (end->error)
         return take_error(end);
     if (end->state == END_NEW)
@@ -178,6 +180,8 @@ int ior__end_may_take(struct ior_sim *sim, struct end *end)
         return -EBADF;
     if (end->arrived > 0)
         return 1;
+    if (end->kind == END_TCP && end->fin_seen)
+        return 0; /* of a reset that comes behind the other side's FIN only writes are told */
     if (end->error)
         return take_error(end);
     if (end->state == END_NEW)

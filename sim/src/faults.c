@@ -23,12 +23,12 @@ enum fault_class {
 
 enum fault_when {
     WHEN_ALWAYS,
-    WHEN_OPEN,      /* not hung up: then the kernel has an answer */
     WHEN_MORE,      /* it could move more than one byte */
     WHEN_TCP,       /* a TCP socket */
     WHEN_UNIX,      /* a Unix socket */
     WHEN_CONNECTED, /* a connected socket */
     WHEN_QUEUED,    /* a connection waits to be accepted */
+    WHEN_NO_HUP,    /* neither hung up nor in error: then a kernel has an answer, and never says EAGAIN */
 };
 
 struct fault_line {
@@ -80,7 +80,7 @@ static const struct fault_line lines[] = {
     {IOR_SIM_SHUTDOWN, ENOTCONN, CLASS_RESET, WHEN_CONNECTED},
     {IOR_SIM_CLOSE, EIO, CLASS_OTHER, WHEN_ALWAYS},
     {IOR_SIM_RECV, IOR_SIM_SHORT, CLASS_SHORT_READ, WHEN_MORE},
-    {IOR_SIM_RECV, EAGAIN, CLASS_AGAIN, WHEN_OPEN},
+    {IOR_SIM_RECV, EAGAIN, CLASS_AGAIN, WHEN_NO_HUP},
     {IOR_SIM_RECV, EINTR, CLASS_INTERRUPTED, WHEN_ALWAYS},
     {IOR_SIM_RECV, ECONNRESET, CLASS_RESET, WHEN_CONNECTED},
     {IOR_SIM_RECV, ETIMEDOUT, CLASS_RESET, WHEN_TCP},
@@ -94,7 +94,7 @@ static const struct fault_line lines[] = {
     {IOR_SIM_SEND, ENOBUFS, CLASS_NO_MEMORY, WHEN_ALWAYS},
     {IOR_SIM_SEND, ENOMEM, CLASS_NO_MEMORY, WHEN_ALWAYS},
     {IOR_SIM_READ, IOR_SIM_SHORT, CLASS_SHORT_READ, WHEN_MORE},
-    {IOR_SIM_READ, EAGAIN, CLASS_AGAIN, WHEN_OPEN},
+    {IOR_SIM_READ, EAGAIN, CLASS_AGAIN, WHEN_NO_HUP},
     {IOR_SIM_READ, EINTR, CLASS_INTERRUPTED, WHEN_ALWAYS},
     {IOR_SIM_READ, EIO, CLASS_OTHER, WHEN_ALWAYS},
     {IOR_SIM_WRITE, IOR_SIM_SHORT, CLASS_SHORT_WRITE, WHEN_MORE},
@@ -169,8 +169,6 @@ static bool holds(const struct call *call, enum fault_when when, uint64_t most)
     switch (when) {
     case WHEN_ALWAYS:
         return true;
-    case WHEN_OPEN:
-        return !file || !(ior__file_ready(call->node->sim, file) & (IOR_HUP | IOR_ERR));
     case WHEN_MORE:
         return most > 1;
     case WHEN_TCP:
@@ -182,6 +180,8 @@ static bool holds(const struct call *call, enum fault_when when, uint64_t most)
         return end && (end->kind == END_TCP || end->kind == END_UNIX) && end->state == END_OPEN && !end->other_gone;
     case WHEN_QUEUED:
         return file && file->kind == FILE_LISTENER && file->bound->queue_len > 0;
+    case WHEN_NO_HUP:
+        return file && (ior__file_ready(call->node->sim, file) & (IOR_HUP | IOR_ERR)) == 0;
     }
     return false;
 }
@@ -207,7 +207,7 @@ static uint32_t rate_of(const struct ior_sim_rates *rates, enum fault_class clas
 static const struct fault_line *any_of(struct ior_sim *sim, const struct fault_line *first, unsigned count,
                                        uint32_t mask, enum fault_class class)
 {
-    const struct fault_line *found[32];
+    const struct fault_line *found[32] = {NULL};
     uint32_t n = 0;
     for (unsigned i = 0; i < count; i++) {
         if ((mask >> i & 1) && first[i].class == class)

@@ -23,7 +23,8 @@ void ior__file_unref(struct ior_sim *sim, struct file *file)
     if (--file->refs > 0)
         return;
     if (file->end)
-        ior__end_close(sim, file->end, file->linger && file->linger_s == 0);
+        ior__end_close(sim, file->end,
+                       file->linger && file->linger_s == 0 && file->end->kind == END_TCP); /* TCP's alone */
     if (file->bound)
         ior__bound_free(sim, file->bound);
     if (file->kind == FILE_REGULAR) {

@@ -41,7 +41,7 @@ static void show(struct ior_sim *sim, const char *format, ...)
                       (unsigned long long)(sim->now_ns % IOR_NS_PER_SEC));
     va_list args;
     va_start(args, format);
-    vsnprintf(line + at, sizeof(line) - (size_t)at, format, args);
+    (void)vsnprintf(line + at, sizeof(line) - (size_t)at, format, args);
     va_end(args);
     sim->config.trace(sim->config.trace_arg, line);
 }
@@ -163,7 +163,7 @@ void ior_sim_note(struct ior_sim *sim, const char *format, ...)
     char text[LINE_MAX_BYTES - 64];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     ior__trace_text(sim, text);
 }
@@ -173,7 +173,7 @@ void ior__violate(struct ior_sim *sim, enum ior_sim_violation what, const char *
     char text[256], line[320];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     sim->violations++;
     snprintf(line, sizeof(line), "violation: %s: %s", ior_sim_violation_name(what), text);

@@ -465,61 +465,49 @@ struct kept_call {
     uint8_t kind;
 };
 
+/* Arrays of what there is: so many, with room for so many. */
 struct ior_sim {
     struct ior_sim_config config;
-    uint64_t now_ns, begin_ns, random, hash, faults;
-    unsigned violations;
-    bool faulty; /* a fault is possible */
-    bool in_thread;
-    bool in_work;        /* an engine receives or accepts */
-    bool woke_here;      /* a spurious wake-up was made at this time */
-    uint32_t steps_here; /* since the clock moved */
+    uint64_t now_ns, begin_ns, random, hash, faults, calls, seq, inos;
 
     struct host **hosts;
-    uint32_t hosts_n, hosts_room;
     struct link **links;
-    uint32_t links_n, links_room;
-
     struct end **pages;
-    uint32_t pages_n, pages_room, ends_made, ends_free, conns;
-
     struct listener **bounds;
-    uint32_t bounds_n, bounds_room;
-
     struct path **paths;
-    uint32_t paths_n, paths_room;
-    uint64_t inos;
-
     struct fd *fds;
-    uint32_t fds_n, fds_room, files_made;
     uint32_t *free_fds; /* a heap: the lowest first */
-    uint32_t free_fds_n, free_fds_room;
-
     struct node **nodes;
-    uint32_t nodes_n, nodes_room, next_turn;
     uint32_t *runnable; /* scratch: who could act */
-    uint32_t runnable_room;
-
     struct due *calendar;
-    uint32_t calendar_n, calendar_room, loud; /* loud: not quiet */
-    uint64_t seq;
     struct due *held;
-    uint32_t held_n, held_room;
-
     struct ior_sim_peer *peers, *first_pending, *last_pending;
-
     struct act *acts;
-    uint32_t acts_n, acts_room, acts_free;
     struct thread *threads;
-    uint32_t threads_n, threads_room;
-
-    uint64_t calls;
     struct kept_call *kept;
-    uint32_t kept_room;
     struct fault *scripted;
-    uint32_t scripted_n, scripted_room;
     struct fault_at *fail_at;
-    uint32_t fail_at_n, fail_at_room;
+
+    uint32_t hosts_n, hosts_room;
+    uint32_t links_n, links_room;
+    uint32_t pages_n, pages_room, ends_made, ends_free; /* a place + 1, 0: none */
+    uint32_t bounds_n, bounds_room;
+    uint32_t paths_n, paths_room;
+    uint32_t fds_n, fds_room, free_fds_n, free_fds_room;
+    uint32_t nodes_n, nodes_room, runnable_room;
+    uint32_t calendar_n, calendar_room, held_n, held_room;
+    uint32_t loud; /* of the calendar: what is not quiet */
+    uint32_t acts_n, acts_room, acts_free;
+    uint32_t threads_n, threads_room;
+    uint32_t kept_room, scripted_n, scripted_room, fail_at_n, fail_at_room;
+    uint32_t conns, files_made; /* ever: their numbers */
+    uint32_t next_turn;
+    uint32_t steps_here; /* since the clock moved */
+    unsigned violations;
+    bool faulty;    /* a fault is possible */
+    bool in_thread; /* a simulated thread acts */
+    bool in_work;   /* an engine receives or accepts */
+    bool woke_here; /* a spurious wake-up was made at this time */
 };
 
 #endif

@@ -10,6 +10,7 @@
 /* One line for each engine file; src/engine/table.c puts them in order. */
 extern const struct ior_engine_ops ior__engine_epoll;
 extern const struct ior_engine_ops ior__engine_poll;
+extern const struct ior_engine_ops ior__engine_uring; /* where IOR_URING is defined */
 
 /* The longest single wait: what poll(2) takes as milliseconds in an int. Later deadlines are waited for again. */
 #define IOR__WAIT_MAX_NS ((uint64_t)INT32_MAX * IOR_NS_PER_MS)

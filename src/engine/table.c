@@ -14,6 +14,9 @@ static const struct ior_engine_ops *const engines[] = {
 #if defined(__linux__)
     &ior__engine_epoll,
 #endif
+#if defined(IOR_URING)
+    &ior__engine_uring,
+#endif
     &ior__engine_poll,
 };
 

@@ -150,7 +150,7 @@ int ior__stream_take_held(struct ior_resource *res)
         res->bits |= IOR__NO_READ;
         return -ENOMEM;
     }
-    return n == -EAGAIN ? 0 : (int)n;
+    return n == -EAGAIN || n == -ENOMEM || n == -ENOBUFS ? 0 : (int)n; /* a want of memory passes: no end of a stream */
 }
 
 int ior_unread(struct ior_context *cx, ior_id id, size_t len)
@@ -427,6 +427,7 @@ void ior__stream_connect_result(struct ior_resource *res)
     if (error == 0 && os->getpeername(os->arg, res->fd, &peer) == -ENOTCONN)
         return; /* a wake-up without a result */
     if (error != 0) {
+        res->bits |= IOR__WRITE_DEAD; /* the kernel tells it once: registered again, it is told from here */
         ior__end(res, IOR_ERROR, error, -1);
         return;
     }

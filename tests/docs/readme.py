@@ -22,11 +22,12 @@ def fail(why):
     sys.exit(1)
 
 
-def library():
+def link_options():
+    """The shared library: the static one wants those that it is built with (pkg-config tells them)."""
     for folder, _, names in os.walk(build):
-        if "libioreactor.a" in names:
-            return os.path.join(folder, "libioreactor.a")
-    return fail("libioreactor.a is not built")
+        if "libioreactor.so" in names:
+            return ["-L", folder, "-lioreactor", f"-Wl,-rpath,{folder}"]
+    return fail("libioreactor.so is not built")
 
 
 def connect(path, server):
@@ -78,7 +79,7 @@ with tempfile.TemporaryDirectory() as work:
             file_name = os.path.join(work, name + ".c")
             with open(file_name, "w", encoding="utf-8") as file:
                 file.write(text)
-            command = [compiler, *FLAGS, "-I", os.path.join(source, "include"), file_name, library(), "-pthread"]
+            command = [compiler, *FLAGS, "-I", os.path.join(source, "include"), file_name, *link_options(), "-pthread"]
             if subprocess.run([*command, "-o", os.path.join(work, name)], check=False).returncode != 0:
                 fail(f"{compiler} does not compile it")
         echoes(os.path.join(work, "echo"), path)

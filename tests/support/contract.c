@@ -10,6 +10,7 @@
 #include "contract.h"
 
 #include "check.h"
+#include "contract_io.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -91,6 +92,12 @@ static int wait_for(struct subject *s, uint64_t ns)
 static int wait_now(struct subject *s)
 {
     return s->ops->wait(s->engine, s->records, MAX_RECORDS, 0);
+}
+
+/* What a runtime does before it goes back to a foreign loop. */
+static int flush(struct subject *s)
+{
+    return s->ops->features & IOR_ENGINE_DOES_IO ? s->ops->flush(s->engine) : 0;
 }
 
 /* What the next wait tells of an id; 0: nothing. Fails where it is told twice. */
@@ -489,7 +496,8 @@ static void an_fd_closed_behind_its_back_does_no_harm(void **state)
     assert_int_equal(wait_now(s), 0);
 
     pair(others);
-    assert_int_equal(fcntl(others[0], F_DUPFD_CLOEXEC, fds[0]) < 0, 0);
+    if (others[1] == fds[0])
+        others[1] = fcntl(others[1], F_DUPFD_CLOEXEC, 0); /* engines may have left lower numbers free */
     if (others[0] != fds[0])
         assert_true(dup2(others[0], fds[0]) == fds[0]);
     assert_int_equal(watch(s, fds[0], 2, IOR_WRITE), 0);
@@ -1036,11 +1044,15 @@ static void its_fd_is_readable_when_there_is_something_to_tell(void **state)
         assert_false(fd_readable(fd));
         poke(fds[1]);
         assert_true(fd_readable(fd));
+        /* It may stay readable for what has gone since, until a wait that finds nothing. */
         take(fds[0]);
+        assert_int_equal(wait_now(s), 0);
+        assert_int_equal(flush(s), 0);
         assert_false(fd_readable(fd));
         assert_int_equal(s->ops->wake(s->engine), 0);
         assert_true(fd_readable(fd));
         assert_int_equal(wait_now(s), 0);
+        assert_int_equal(flush(s), 0);
         assert_false(fd_readable(fd));
         assert_int_equal(s->ops->rebuild(s->engine), 0);
         assert_int_equal(s->ops->fd(s->engine), fd);
@@ -1173,5 +1185,6 @@ int contract_run(const char *name, const struct ior_engine_ops *ops, void *arg)
         CONTRACT_TEST(out_of_memory_changes_nothing),
     };
 
-    return cmocka_run_group_tests_name(name, tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name(name, tests, NULL, NULL);
+    return ops->features & IOR_ENGINE_DOES_IO ? failed + contract_io_run(name, ops, arg) : failed;
 }

@@ -361,6 +361,12 @@ struct ior_stats probe_stats(struct probe *p)
     return stats;
 }
 
+bool probe_engine_does_io(const struct probe *p)
+{
+    const struct ior_engine_ops *ops = ior_engine_named(ior_runtime_engine(p->rt));
+    return ops != NULL && (ops->features & IOR_ENGINE_DOES_IO) != 0;
+}
+
 void probe_read_pattern(struct probe *p, int peer, uint64_t from, size_t len, size_t piece)
 {
     unsigned char bytes[65536];

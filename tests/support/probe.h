@@ -95,6 +95,9 @@ uint64_t probe_quiet(struct probe *p, unsigned ms);
 
 struct ior_stats probe_stats(struct probe *p);
 
+/* Whether the engine receives, accepts and sends itself: then struct ior_os is not asked to. */
+bool probe_engine_does_io(const struct probe *p);
+
 /* One turn of at most 20 ms, for the loops below. */
 void probe_step(struct probe *p);
 

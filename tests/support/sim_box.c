@@ -70,6 +70,9 @@ static void transport(void *self, struct ior_context *cx, const struct ior_event
         if (!box->deaf)
             ior_send(cx, ev->id, ev->data.bytes, ev->data.len);
         break;
+    case IOR_EV_READY:
+        box->ready = ev->ready;
+        break;
     case IOR_EV_EOF:
         box->eofs++;
         break;

@@ -21,6 +21,7 @@ struct box {
     unsigned accepted, opened, eofs, ended, errors, timers, commands;
     int last_error; /* of END */
     enum ior_why last_why;
+    unsigned ready; /* of the last READY */
     uint64_t bytes;
     uint64_t timer_ns; /* when the last one fired */
     char *trace;

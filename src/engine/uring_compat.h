@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the headers of liburing 2.3 lack, each with the kernel that brought it. Whether it is there is asked at run time. */
+#ifndef IOR_SRC_ENGINE_URING_COMPAT_H
+#define IOR_SRC_ENGINE_URING_COMPAT_H
+
+#include <liburing.h>
+
+/* Linux 6.12: a completion that did not use up its buffer, which goes on in it. An enumerator of newer headers. */
+#define IOR__URING_CQE_F_BUF_MORE (1u << 4)
+
+/* Linux 6.12: buffers of a ring are used up piece by piece. */
+#define IOR__URING_PBUF_RING_INC 2
+
+/* struct io_uring_buf_reg, whose `flags` are padding in headers before Linux 6.4. */
+struct ior__uring_buf_reg {
+    uint64_t ring_addr;
+    uint32_t ring_entries;
+    uint16_t bgid;
+    uint16_t flags;
+    uint64_t resv[3];
+};
+_Static_assert(sizeof(struct ior__uring_buf_reg) == sizeof(struct io_uring_buf_reg), "the kernel's layout");
+
+/* Linux 6.1: the last operation that brought, which tells a kernel that has all that is needed. */
+#define IOR__URING_OP_SENDMSG_ZC 48
+
+#endif

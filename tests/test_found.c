@@ -186,7 +186,8 @@ static void one_file_range_fits_any_queue(void **state)
     int fd;
     (void)state;
     const size_t read = 65536, unread = 1;
-    ior_id id = rec_stream(r, REC_STREAM(.high_bytes = 1, .unread_max_bytes = unread, .cap_bytes = 1 + read + unread), &fd);
+    ior_id id =
+        rec_stream(r, REC_STREAM(.high_bytes = 1, .unread_max_bytes = unread, .cap_bytes = 1 + read + unread), &fd);
     /* The default read buffer makes caps large enough; a small one does not. */
     const struct ior_config small = {.struct_size = sizeof(small), .read_bytes = 512};
     struct recorder *s = rec_new_with(&small);

@@ -17,7 +17,9 @@ static void dropped(struct ior_command *base)
     const struct service *to = command->to;
     CHECK(s, 7, command->state == COMMAND_SENT, "a command is dropped that was not under way");
     CHECK(s, 13, !s->in_request && !s->in_callback, "drop is called from inside a request or a callback");
-    CHECK(s, 9, (s->in_free && !to->rt->over) || base->is_reply || !to->handler.command || to->failed || to->rt->first->failed,
+    CHECK(s, 9,
+          (s->in_free && !to->rt->over) || base->is_reply || !to->handler.command || to->failed ||
+              to->rt->first->failed,
           "a command from before the line is dropped");
     NOTE(s, "  a command is dropped");
     command->state = COMMAND_FREE;

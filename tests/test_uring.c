@@ -603,6 +603,7 @@ static void what_a_thread_began_outlives_it(void **state)
 {
     struct uring *u = open_engine(NULL);
     uint64_t from[1] = {0};
+    size_t threads = net_thread_count();
     int fds[2][2];
     pthread_t thread;
     (void)state;
@@ -612,7 +613,7 @@ static void what_a_thread_began_outlives_it(void **state)
     watch(u, fds[1][0], IOR_READ);
     assert_int_equal(pthread_create(&thread, NULL, wait_once, u), 0);
     pthread_join(thread, NULL);
-    net_await_threads(1);
+    net_await_threads(threads);
     for (int i = 0; i < 2; i++)
         wait_ns(u, 0);
     net_write_pattern(fds[0][1], 0, 1000);

@@ -22,12 +22,17 @@ def fail(why):
     sys.exit(1)
 
 
-def link_options():
-    """The shared library: the static one wants those that it is built with (pkg-config tells them)."""
+def library():
     for folder, _, names in os.walk(build):
-        if "libioreactor.so" in names:
-            return ["-L", folder, "-lioreactor", f"-Wl,-rpath,{folder}"]
-    return fail("libioreactor.so is not built")
+        if "libioreactor.a" in names:
+            return os.path.join(folder, "libioreactor.a")
+    return fail("libioreactor.a is not built")
+
+
+def libraries():
+    """What a static link needs besides, as the pkg-config file says."""
+    with open(os.path.join(os.path.dirname(library()), "ioreactor.pc"), encoding="utf-8") as file:
+        return re.search(r"^Libs.private: *(.*)$", file.read(), re.M).group(1).split()
 
 
 def connect(path, server):
@@ -79,7 +84,7 @@ with tempfile.TemporaryDirectory() as work:
             file_name = os.path.join(work, name + ".c")
             with open(file_name, "w", encoding="utf-8") as file:
                 file.write(text)
-            command = [compiler, *FLAGS, "-I", os.path.join(source, "include"), file_name, *link_options(), "-pthread"]
+            command = [compiler, *FLAGS, "-I", os.path.join(source, "include"), file_name, library(), *libraries()]
             if subprocess.run([*command, "-o", os.path.join(work, name)], check=False).returncode != 0:
                 fail(f"{compiler} does not compile it")
         echoes(os.path.join(work, "echo"), path)

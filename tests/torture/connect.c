@@ -67,8 +67,13 @@ static void connect_refused(struct run *run)
         return;
     for (int i = 0; i < 8; i++)
         ids[i] = t_connect(s, i % 2 == 0 ? "10.0.0.2:81" : "[fd00::2]:81", T_STREAM(.user_size = 16));
+    s->keep = true;
     for (int i = 0; i < 8; i++)
         t_until(run, t_ended(s, ids[i], IOR_ERROR, ECONNREFUSED));
+    for (int i = 0; i < 4; i++) { /* what was refused stays so, wherever it is registered again */
+        ior_id again = t_register(s, t_handed(s, ids[i]), NULL);
+        t_until(run, t_ended(s, again, IOR_ERROR, ECONNREFUSED));
+    }
     (void)ior_sim_path(run->sim, run->here, "/run/nobody", true);
     for (int i = 0; i < 4; i++) {
         (void)ior_addr_parse(&addr, i % 2 == 0 ? "unix:/run/nobody" : "unix:/run/nothing");

@@ -107,6 +107,48 @@ static void listener_moves(struct run *run)
         t_until(run, peers[i]->eof);
 }
 
+/* A paused listener is handed over; an engine that accepts on its own has connections in its hands by then. */
+static void paused_listener_moves(struct run *run)
+{
+    struct service *s = t_service(run, NULL);
+    struct peer *peers[6];
+    if (s == NULL)
+        return;
+    s->on_event = t_echo;
+    for (int round = 0; round < 3; round++) {
+        s->keep = true;
+        ior_id id = t_listen(s, "0.0.0.0:7000", NULL);
+        if (id == 0)
+            return;
+        t_pass(run, MS);
+        (void)t_ok(run, t_pause(s, id));
+        for (int i = 0; i < 6; i++) {
+            peers[i] = t_dial(run, "10.0.0.1:7000");
+            t_say(peers[i], 30);
+        }
+        t_pass(run, MS);
+        (void)t_ok(run, t_unregister(s, id));
+        t_pass(run, MS);
+        struct ior_resource *res = t_handed(s, id);
+        s->keep = false;
+        if (round == 2) { /* nobody wants them any more */
+            ior_resource_free(res);
+            t_pass(run, MS);
+            for (int i = 0; i < 6; i++)
+                t_until(run, peers[i]->eof || peers[i]->error != 0);
+            return;
+        }
+        id = t_register(s, res, t_res(s, id));
+        for (int i = 0; i < 6; i++)
+            t_until(run, peers[i]->heard == 30);
+        if (t_alive(s, id))
+            (void)t_ok(run, t_unregister(s, id));
+        for (int i = 0; i < 6; i++)
+            t_hang_up(peers[i]);
+        t_pass(run, MS);
+    }
+}
+
 /* What is handed back is registered again where it was, many times, paused and full. */
 static void again_here(struct run *run)
 {
@@ -168,6 +210,11 @@ static void release_fd(struct run *run)
 }
 
 const struct scenario torture_handover[] = {
-    {"take_and_give", take_and_give}, {"to_and_fro", to_and_fro}, {"listener_moves", listener_moves},
-    {"again_here", again_here},       {"release_fd", release_fd}, {NULL, NULL},
+    {"take_and_give", take_and_give},
+    {"to_and_fro", to_and_fro},
+    {"listener_moves", listener_moves},
+    {"paused_moves", paused_listener_moves},
+    {"again_here", again_here},
+    {"release_fd", release_fd},
+    {NULL, NULL},
 };

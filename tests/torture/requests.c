@@ -72,7 +72,9 @@ ior_id t_connect(struct service *s, const char *text, const struct ior_stream_op
     struct view before = look(s, 0);
     ior_id id = 0;
     int answer = ior_connect(s->cx, &addr, opts, &id);
-    return given(s, before, answer, id, "connect");
+    if (given(s, before, answer, id, "connect") != 0 && opts != NULL)
+        t_res(s, id)->due_ns[IOR_DEADLINE_CONNECT] = ior_sim_now(s->run->sim) + opts->connect_ns;
+    return answer == 0 ? id : 0;
 }
 
 ior_id t_adopt(struct service *s, int kind, const struct ior_stream_options *opts, struct peer **ret_peer)
@@ -280,6 +282,8 @@ int t_close(struct service *s, ior_id id, uint64_t drain_ns)
         return -ENOENT;
     int answer = answered(s, id, look(s, id), ior_close(s->cx, id, drain_ns), "close");
     r->closing = r->closing || answer == 0;
+    if (answer == 0)
+        r->due_ns[IOR_DEADLINE_DRAIN] = ior_time_add(ior_sim_now(s->run->sim), drain_ns);
     return answer;
 }
 
@@ -321,8 +325,13 @@ int t_unread(struct service *s, ior_id id, size_t len)
 
 int t_deadline(struct service *s, ior_id id, int which, uint64_t after_ns)
 {
-    return noted(s, id) != NULL ? answered(s, id, look(s, id), ior_deadline(s->cx, id, which, after_ns), "deadline")
-                                : -ENOENT;
+    struct res *r = noted(s, id);
+    if (r == NULL)
+        return -ENOENT;
+    int answer = answered(s, id, look(s, id), ior_deadline(s->cx, id, which, after_ns), "deadline");
+    if (answer == 0)
+        r->due_ns[which] = ior_time_add(ior_sim_now(s->run->sim), after_ns);
+    return answer;
 }
 
 int t_interest(struct service *s, ior_id id, unsigned io)

@@ -147,6 +147,12 @@ static void note_data(struct service *s, struct res *r, const struct ior_event *
     r->in += ev->data.len;
 }
 
+static void check_due(struct service *s, const struct res *r, int which)
+{
+    if (which >= 0 && ior_sim_now(s->run->sim) < r->due_ns[which])
+        complain(s->run, "deadline %d passes early", which);
+}
+
 static void note_end(struct service *s, struct res *r, const struct ior_event *ev)
 {
     r->ended = true;
@@ -157,6 +163,7 @@ static void note_end(struct service *s, struct res *r, const struct ior_event *e
     r->unsent = ev->end.unsent;
     r->unread = ev->end.unread;
     s->last_end = r;
+    check_due(s, r, r->deadline);
     if (r->written + r->unsent != r->accepted)
         complain(s->run, "written %llu and unsent %llu are not the %llu that were accepted",
                  (unsigned long long)r->written, (unsigned long long)r->unsent, (unsigned long long)r->accepted);
@@ -191,6 +198,7 @@ static void note_plain(struct service *s, struct res *r, const struct ior_event 
         r->readies++;
         break;
     case IOR_EV_DEADLINE:
+        check_due(s, r, IOR_DEADLINE_USER);
         r->deadlines++;
         break;
     case IOR_EV_CUSTOM:

@@ -28,8 +28,9 @@ struct res {
     bool asked, paused, closing, owed; /* what was asked for; DRAINED is owed */
     unsigned told;                     /* events */
     unsigned accepts, readies, deadlines, customs;
-    uint64_t in;       /* bytes of DATA, from the transport's beginning, without those that were given back */
-    uint64_t accepted; /* bytes of sends, from the transport's beginning */
+    uint64_t due_ns[4]; /* of its deadlines, as far as they are known */
+    uint64_t in;        /* bytes of DATA, from the transport's beginning, without those that were given back */
+    uint64_t accepted;  /* bytes of sends, from the transport's beginning */
     enum ior_why why;
     int error, deadline;
     uint64_t written, unsent, unread;

@@ -5,6 +5,8 @@
  */
 #include "story.h"
 
+#define THREAD_ACTS 80 /* then it ends */
+
 static struct command *command_of(struct ior_command *base)
 {
     return (struct command *)(void *)base;
@@ -106,7 +108,7 @@ void command_came(struct service *service, struct ior_command *base)
 
 static uint64_t thread_acts(struct story *s, unsigned sender)
 {
-    if (s->ending)
+    if (s->ending || s->acts[sender]++ > THREAD_ACTS)
         return IOR_NEVER;
     command_send(s, sender);
     if (s->plan.stops && once_in(s, 200)) {

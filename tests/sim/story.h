@@ -29,7 +29,7 @@ enum {
     REGS = 320,
     PEERS = 64,
     FLOWS = 2 * CONNS + PEERS,
-    TIMERS = 64,
+    TIMERS = 28,
     COMMANDS = 64,
     SENDERS = 3, /* two threads, and the story itself */
     OWNS = 16,
@@ -242,6 +242,7 @@ struct story {
     int files[HOSTS];
     unsigned conns_n, regs_n, peers_n, flows_n, services_n, owns_n;
     uint64_t seq, command_number[SENDERS];
+    unsigned acts[SENDERS]; /* of simulated threads */
     uint64_t sent, refused; /* commands */
     unsigned buffers;       /* wrapped, not released */
     struct shared shared[SHARED];

@@ -255,6 +255,8 @@ static void end_reason(struct story *s, struct reg *reg, const struct ior_event_
 static void told_end(struct story *s, struct reg *reg, const struct ior_event_end *end)
 {
     struct conn *conn = reg->conn;
+    NOTE(s, "  %s, %s: %llu written, %llu unsent, %llu unread", ior_why_name(end->why), ior_errname(end->error),
+         (unsigned long long)end->written, (unsigned long long)end->unsent, (unsigned long long)end->unread);
     reg->told_end = true;
     reg->why = end->why;
     reg->unread_told = end->unread;
@@ -274,7 +276,7 @@ static void told_end(struct story *s, struct reg *reg, const struct ior_event_en
     if (reg->closing || end->why == IOR_SHUTDOWN || reg->service->line || reg->service->rt->stopping) {
         inlet_loose(&conn->in);
         conn->was_finished = true;
-        if (end->unread > conn->held)
+        if (end->unread > conn->held || conn->kind == KIND_OWN)
             conn->in.blind = true; /* that much was discarded, or is held; positions are known no more */
     }
     conn->in.blind |= s->plan.memory > 0 && end->unread > conn->held; /* there may have been no memory to keep it */

@@ -5,6 +5,8 @@
  */
 #include "story.h"
 
+#define THREAD_ACTS 80 /* then it ends */
+
 static struct command *command_of(struct ior_command *base)
 {
     return (struct command *)(void *)base;
@@ -17,7 +19,9 @@ static void dropped(struct ior_command *base)
     const struct service *to = command->to;
     CHECK(s, 7, command->state == COMMAND_SENT, "a command is dropped that was not under way");
     CHECK(s, 13, !s->in_request && !s->in_callback, "drop is called from inside a request or a callback");
-    CHECK(s, 9, (s->in_free && !to->rt->over) || base->is_reply || !to->handler.command || to->failed || to->rt->first->failed,
+    CHECK(s, 9,
+          (s->in_free && !to->rt->over) || base->is_reply || !to->handler.command || to->failed ||
+              to->rt->first->failed,
           "a command from before the line is dropped");
     NOTE(s, "  a command is dropped");
     command->state = COMMAND_FREE;
@@ -104,7 +108,7 @@ void command_came(struct service *service, struct ior_command *base)
 
 static uint64_t thread_acts(struct story *s, unsigned sender)
 {
-    if (s->ending)
+    if (s->ending || s->acts[sender]++ > THREAD_ACTS)
         return IOR_NEVER;
     command_send(s, sender);
     if (s->plan.stops && once_in(s, 200)) {

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define PATIENCE_S 100 /* a story that takes longer hangs */
-#define TWICE_EACH 32     /* so many stories, one of them is played twice */
+#define TWICE_EACH 32  /* so many stories, one of them is played twice */
 
 static const char *const promises[16] = {
     "the world answers",
@@ -84,7 +84,9 @@ void wrong(struct story *s, int oracle, const char *format, ...)
     va_end(args);
     printf("\n    seed %llu; again: ./dev sim --seed %llu --verbose%s\n", (unsigned long long)s->seed,
            (unsigned long long)s->seed,
-           s->options->shape < 0 ? "" : s->options->shape == 0 ? " --shape ready" : " --shape done");
+           s->options->shape < 0    ? ""
+           : s->options->shape == 0 ? " --shape ready"
+                                    : " --shape done");
     fflush(stdout);
     _exit(100 + oracle);
 }
@@ -125,11 +127,32 @@ int play(const struct options *options, uint64_t seed, const uint32_t *list, siz
     return WEXITSTATUS(status) > 100 ? WEXITSTATUS(status) - 100 : WEXITSTATUS(status) == 0 ? 0 : -1;
 }
 
+/* The seeds of a file, one a line, before all others. */
+static void play_also(struct story *s, const struct options *options, int job)
+{
+    char line[256];
+    FILE *file = options->also ? fopen(options->also, "r") : NULL;
+    if (options->also && !file) {
+        fprintf(stderr, "story: %s: %s\n", options->also, strerror(errno));
+        _exit(1);
+    }
+    while (file && job == 0 && fgets(line, sizeof(line), file)) {
+        if (line[0] >= '0' && line[0] <= '9') {
+            state->seed[job] = strtoull(line, NULL, 10);
+            (void)play_seed(s, options, state->seed[job]);
+        }
+    }
+    if (file)
+        fclose(file);
+}
+
 static void play_part(const struct options *options, int job)
 {
     struct story *s = malloc(sizeof(*s));
     if (!s)
         _exit(1);
+    alarm(options->patience);
+    play_also(s, options, job);
     for (uint64_t i = (uint64_t)job; i < options->seeds; i += (uint64_t)options->jobs) {
         uint64_t seed = options->first + i;
         state->seed[job] = seed;
@@ -197,7 +220,8 @@ static int play_all(const struct options *options)
 
 static int usage(void)
 {
-    fputs("usage: story [--seeds N] [--first F] [--seed S [--verbose] [--shrink]] [--shape ready|done] [--jobs J]\n",
+    fputs("usage: story [--seeds N] [--first F] [--also FILE] [--shape ready|done] [--jobs J] [--patience S]\n"
+          "       story --seed S [--verbose] [--shrink] [--shape ready|done]\n",
           stderr);
     return 2;
 }
@@ -229,6 +253,10 @@ static bool read_options(int argc, char **argv, struct options *options)
         i++;
         if (strcmp(name, "--seeds") == 0 && number(value, &options->seeds))
             continue;
+        if (strcmp(name, "--also") == 0 && value) {
+            options->also = value;
+            continue;
+        }
         if (strcmp(name, "--first") == 0 && number(value, &options->first))
             continue;
         if (strcmp(name, "--seed") == 0 && number(value, &options->seed)) {

@@ -123,7 +123,8 @@ static void told_open(struct story *s, struct reg *reg)
     reg->open_turn = reg->service->rt->turn;
     reg->at_ns[IOR_DEADLINE_CONNECT] = IOR_NEVER;
     if (conn->connecting && conn->idle_ns > 0) {
-        bool set = reg->idle_vague || reg->idle_ns != IOR_NEVER; /* by the service, before or after the connection was made */
+        bool set =
+            reg->idle_vague || reg->idle_ns != IOR_NEVER; /* by the service, before or after the connection was made */
         uint64_t at_ns = reg->at_ns[IOR_DEADLINE_IDLE], idle_ns = reg->idle_ns;
         idle_begins(s, reg);
         if (set && at_ns < reg->at_ns[IOR_DEADLINE_IDLE]) {
@@ -150,7 +151,9 @@ static void told_data(struct story *s, struct reg *reg, const struct ior_event *
           (unsigned long long)conn->held);
     CHECK(s, 14, len <= (size_t)rt->config.read_bytes + conn->held + sizeof(((struct own *)0)->bytes),
           "a DATA event of %zu bytes is larger than the buffer", len);
-    CHECK(s, 5, !reg->full || conn->full_reads || conn->files || s->harsh > 0 || s->plan.faults || ior_queued(reg->service->cx, reg->id) <= conn->low,
+    CHECK(s, 5,
+          !reg->full || conn->full_reads || conn->files || s->harsh > 0 || s->plan.faults ||
+              ior_queued(reg->service->cx, reg->id) <= conn->low,
           "DATA while the output is full");
     inlet_check(s, &conn->in, conn->consumed, ev->data.bytes, len);
     conn->consumed += len;
@@ -173,9 +176,8 @@ static void complete(struct story *s, const struct conn *conn, const char *what)
 {
     const struct flow *flow = conn->in.flow;
     if (flow && !flow->loose && !conn->in.blind)
-        CHECK(s, 6, conn->consumed + conn->held == flow->total,
-              "%s of flow %u after %llu bytes of %llu", what, flow->number,
-              (unsigned long long)(conn->consumed + conn->held), (unsigned long long)flow->total);
+        CHECK(s, 6, conn->consumed + conn->held == flow->total, "%s of flow %u after %llu bytes of %llu", what,
+              flow->number, (unsigned long long)(conn->consumed + conn->held), (unsigned long long)flow->total);
 }
 
 static void told_drained(struct story *s, struct reg *reg)
@@ -209,7 +211,8 @@ static void end_reason(struct story *s, struct reg *reg, const struct ior_event_
 {
     struct conn *conn = reg->conn;
     bool excused = s->harsh > 0 || s->plan.faults || s->plan.memory > 0 || conn->lost;
-    bool reads = !reg->service->line && !reg->service->rt->stopping && conn->kind == KIND_STREAM && !conn->pipe_out && !reg->told_eof && !reg->closing;
+    bool reads = !reg->service->line && !reg->service->rt->stopping && conn->kind == KIND_STREAM && !conn->pipe_out &&
+                 !reg->told_eof && !reg->closing;
     switch (end->why) {
     case IOR_ASKED:
         if (conn->kind == KIND_STREAM && reg->closing && !reg->asked && conn->in.flow && s->harsh == 0 && conn->socket)
@@ -228,11 +231,12 @@ static void end_reason(struct story *s, struct reg *reg, const struct ior_event_
         CHECK(s, 6, end->error > 0, "END by an error, and no error");
         CHECK(s, 6, conn->kind != KIND_LISTENER || conn->lost || s->stolen, "a listener ends by %s",
               ior_errname(end->error));
-        CHECK(s, 6, conn->failed == 0 || conn->failed == end->error || conn->lost, "END by %s, and the first cause was %s",
-              ior_errname(end->error), ior_errname(conn->failed));
+        CHECK(s, 6, conn->failed == 0 || conn->failed == end->error || conn->lost,
+              "END by %s, and the first cause was %s", ior_errname(end->error), ior_errname(conn->failed));
         if (conn->kind == KIND_STREAM && end->error != ENOMEM)
             conn->failed = end->error;
-        CHECK(s, 6, excused || conn->connecting || conn->spells > 0, "END by %s, and nothing had failed", ior_errname(end->error));
+        CHECK(s, 6, excused || conn->connecting || conn->spells > 0, "END by %s, and nothing had failed",
+              ior_errname(end->error));
         CHECK(s, 6, !reg->paused || !reads || conn->lost || s->plan.faults || s->plan.memory > 0 || conn->connecting,
               "END by %s while paused", ior_errname(end->error));
         break;
@@ -251,6 +255,8 @@ static void end_reason(struct story *s, struct reg *reg, const struct ior_event_
 static void told_end(struct story *s, struct reg *reg, const struct ior_event_end *end)
 {
     struct conn *conn = reg->conn;
+    NOTE(s, "  %s, %s: %llu written, %llu unsent, %llu unread", ior_why_name(end->why), ior_errname(end->error),
+         (unsigned long long)end->written, (unsigned long long)end->unsent, (unsigned long long)end->unread);
     reg->told_end = true;
     reg->why = end->why;
     reg->unread_told = end->unread;
@@ -258,8 +264,7 @@ static void told_end(struct story *s, struct reg *reg, const struct ior_event_en
     if (conn->out && !s->stolen) {
         CHECK(s, 4, end->written + end->unsent == conn->out->total,
               "END of flow %u: %llu written and %llu unsent, of %llu that were accepted", conn->out->number,
-              (unsigned long long)end->written, (unsigned long long)end->unsent,
-              (unsigned long long)conn->out->total);
+              (unsigned long long)end->written, (unsigned long long)end->unsent, (unsigned long long)conn->out->total);
     }
     CHECK(s, 4, end->unread >= conn->held, "END counts %llu unread bytes, where %llu were given back",
           (unsigned long long)end->unread, (unsigned long long)conn->held);
@@ -271,13 +276,13 @@ static void told_end(struct story *s, struct reg *reg, const struct ior_event_en
     if (reg->closing || end->why == IOR_SHUTDOWN || reg->service->line || reg->service->rt->stopping) {
         inlet_loose(&conn->in);
         conn->was_finished = true;
-        if (end->unread > conn->held)
+        if (end->unread > conn->held || conn->kind == KIND_OWN)
             conn->in.blind = true; /* that much was discarded, or is held; positions are known no more */
     }
     conn->in.blind |= s->plan.memory > 0 && end->unread > conn->held; /* there may have been no memory to keep it */
     const struct ior_handler *handler = &reg->service->handler;
-    bool handed = conn->kind == KIND_LISTENER ? handler->handover_listener != NULL
-                                              : handler->handover_transport != NULL;
+    bool handed =
+        conn->kind == KIND_LISTENER ? handler->handover_listener != NULL : handler->handover_transport != NULL;
     reg->unsent_told = end->unsent;
     if (handed)
         s->ended = reg;
@@ -430,7 +435,8 @@ static void quiet_reg(struct story *s, struct reg *reg)
         CHECK(s, 4, conn->held == 0 || reg->gave_back, "what was given back does not come again");
     bool blocked = conn->out && ior_queued(cx, reg->id) > 0;
     bool crowded = reg->service->rt->config.output_cap_bytes > 0 && !s->ending;
-    if (!blocked && !crowded && !reg->closing && !reg->paused && !s->plan.faults && !s->plan.memory && !conn->lost && s->harsh == 0)
+    if (!blocked && !crowded && !reg->closing && !reg->paused && !s->plan.faults && !s->plan.memory && !conn->lost &&
+        s->harsh == 0)
         CHECK(s, 5, !reg->owed, "DRAINED is never told");
 }
 

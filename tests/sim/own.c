@@ -89,8 +89,8 @@ static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emi
 static ssize_t write_some(struct ior_resource *res, const struct iovec *iov, int n)
 {
     const struct own *own = own_of(res);
-    ssize_t r = own->socket ? own->os->send(own->os->arg, res->fd, iov, n)
-                            : own->os->write(own->os->arg, res->fd, iov, n);
+    ssize_t r =
+        own->socket ? own->os->send(own->os->arg, res->fd, iov, n) : own->os->write(own->os->arg, res->fd, iov, n);
     if (r < 0 && r != -EAGAIN && r != -EINTR && r != -ENOBUFS && r != -ENOMEM && own->conn->failed == 0)
         own->conn->failed = (int)-r;
     return r;

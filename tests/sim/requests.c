@@ -41,8 +41,9 @@ static void send_answer(struct reg *reg, size_t len, uint64_t before, int r, boo
     struct conn *conn = reg->conn;
     uint64_t after = ior_queued(reg->service->cx, reg->id);
     bool crowded = reg->service->rt->config.output_cap_bytes > 0 || conn->files || conn->shared || file;
-    bool gone = reg->finish || conn->was_finished || conn->connecting || reg->closing || reg->asked || (reg->told_eof && !conn->half_open) || s->harsh > 0 || s->plan.faults ||
-                s->plan.memory > 0 || reg->service->rt->stopping || reg->service->line;
+    bool gone = reg->finish || conn->was_finished || conn->connecting || reg->closing || reg->asked ||
+                (reg->told_eof && !conn->half_open) || s->harsh > 0 || s->plan.faults || s->plan.memory > 0 ||
+                reg->service->rt->stopping || reg->service->line;
     NOTE(s, "  send %zu to %#llx (%llu queued): %s", len, (unsigned long long)reg->id, (unsigned long long)before,
          r > 0 ? "full" : ior_errname(r));
     reg->wrote = true;
@@ -60,7 +61,8 @@ static void send_answer(struct reg *reg, size_t len, uint64_t before, int r, boo
         } else if (r == -ENOTCONN) {
             CHECK(s, 5, conn->connecting, "a send to an open stream answers ENOTCONN");
         } else if (r == -EPIPE) {
-            CHECK(s, 5, gone || ASK(s, ior_touch(reg->service->cx, reg->id)) == -EALREADY, "a send is refused with EPIPE, and nobody finished");
+            CHECK(s, 5, gone || ASK(s, ior_touch(reg->service->cx, reg->id)) == -EALREADY,
+                  "a send is refused with EPIPE, and nobody finished");
         } else {
             CHECK(s, 5, (r == -ENOMEM && s->plan.memory > 0) || (file && s->plan.faults), "a send answers %s",
                   ior_errname(r));
@@ -207,8 +209,8 @@ static void registered_or(struct service *service, int r, const char *what)
     if (r >= 0)
         return;
     bool excused = s->plan.faults || s->plan.memory > 0 || (r == -ENOSPC && service->rt->config.max_resources > 0) ||
-                   r == -EADDRINUSE || r == -ECONNREFUSED || r == -EAGAIN || r == -EADDRNOTAVAIL ||
-                   r == -ENETUNREACH || r == -EHOSTUNREACH || r == -EBADF || r == -ENOENT ||
+                   r == -EADDRINUSE || r == -ECONNREFUSED || r == -EAGAIN || r == -EADDRNOTAVAIL || r == -ENETUNREACH ||
+                   r == -EHOSTUNREACH || r == -EBADF || r == -ENOENT ||
                    (r == -ENOBUFS && service->rt->config.output_cap_bytes > 0) || (r == -EEXIST && s->plan.steals);
     CHECK(s, 1, excused, "%s answers %s", what, ior_errname(r));
 }
@@ -535,8 +537,10 @@ void act_data(struct service *service, struct reg *reg, size_t len)
         int r = ASK(s, ior_unread(service->cx, reg->id, back));
         NOTE(s, "  unread %zu of %zu: %s", back, len, ior_errname(r));
         if (r < 0) {
-            CHECK(s, 4, (r == -EMSGSIZE && back > conn->unread_max) || (r == -ENOMEM && s->plan.memory > 0) ||
-                            (r == -EALREADY && reg->asked), "ior_unread answers %s", ior_errname(r));
+            CHECK(s, 4,
+                  (r == -EMSGSIZE && back > conn->unread_max) || (r == -ENOMEM && s->plan.memory > 0) ||
+                      (r == -EALREADY && reg->asked),
+                  "ior_unread answers %s", ior_errname(r));
             break;
         }
         conn->consumed = conn->consumed + conn->held - back;
@@ -567,7 +571,8 @@ void act_handover(struct service *service, struct conn *conn)
 {
     struct story *s = service->s;
     const struct reg *reg = conn->reg;
-    bool clean = reg->why == IOR_EOF || (reg->why == IOR_ASKED && reg->closing && !reg->asked) || reg->why == IOR_TIMEOUT;
+    bool clean =
+        reg->why == IOR_EOF || (reg->why == IOR_ASKED && reg->closing && !reg->asked) || reg->why == IOR_TIMEOUT;
     uint64_t what = pick(s, 6);
     if (conn->own && (conn->own->kept > 0 || conn->own->eof))
         conn_loose(conn); /* it has read more than it told, and may never be asked again */

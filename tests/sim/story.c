@@ -46,10 +46,17 @@ void memory_init(void)
 static void violated(void *arg, enum ior_sim_violation what, const char *text)
 {
     static const int oracles[IOR_SIM_VIOLATIONS] = {
-        [IOR_SIM_BAD_FD] = 14,        [IOR_SIM_USE_AFTER_CLOSE] = 14, [IOR_SIM_DOUBLE_CLOSE] = 14,
-        [IOR_SIM_CLOSE_WATCHED] = 14, [IOR_SIM_SEND_AFTER_SHUT] = 4,  [IOR_SIM_BLOCKING] = 12,
-        [IOR_SIM_BAD_ARGUMENT] = 3,   [IOR_SIM_LEAK] = 14,            [IOR_SIM_ENGINE_LEFT] = 14,
-        [IOR_SIM_SPIN] = 12,          [IOR_SIM_HANG] = 8,
+        [IOR_SIM_BAD_FD] = 14,
+        [IOR_SIM_USE_AFTER_CLOSE] = 14,
+        [IOR_SIM_DOUBLE_CLOSE] = 14,
+        [IOR_SIM_CLOSE_WATCHED] = 14,
+        [IOR_SIM_SEND_AFTER_SHUT] = 4,
+        [IOR_SIM_BLOCKING] = 12,
+        [IOR_SIM_BAD_ARGUMENT] = 3,
+        [IOR_SIM_LEAK] = 14,
+        [IOR_SIM_ENGINE_LEFT] = 14,
+        [IOR_SIM_SPIN] = 12,
+        [IOR_SIM_HANG] = 8,
     };
     if (((struct story *)arg)->stolen && what <= IOR_SIM_BLOCKING)
         return; /* an fd was closed behind the library's back, and its number was used again */

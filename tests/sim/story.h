@@ -29,7 +29,7 @@ enum {
     REGS = 320,
     PEERS = 64,
     FLOWS = 2 * CONNS + PEERS,
-    TIMERS = 64,
+    TIMERS = 28,
     COMMANDS = 64,
     SENDERS = 3, /* two threads, and the story itself */
     OWNS = 16,
@@ -88,7 +88,7 @@ struct conn {
     uint64_t held;     /* given back, comes again */
     bool connecting, half_open, full_reads, files, pipe_in, pipe_out, socket, shared, was_finished;
     int failed; /* why it ended before, where that was an error; of an own kind: the first error it answered */
-    bool lost; /* its fd was closed behind its back */
+    bool lost;  /* its fd was closed behind its back */
     size_t high, low, cap, unread_max, user_size;
     uint64_t idle_ns, connect_ns, drain_ns; /* of its options; 0: none, none, the default */
     unsigned spells;
@@ -136,7 +136,7 @@ struct command {
     struct story *s;
     unsigned sender;
     uint64_t number;
-    struct service *to; /* where it is going now */
+    struct service *to;    /* where it is going now */
     struct service *reply; /* where its answer goes; NULL: nowhere */
     enum { COMMAND_FREE, COMMAND_SENT, COMMAND_ANSWERED, COMMAND_KEPT } state;
 };
@@ -197,8 +197,8 @@ struct shared {
 /* What a seed draws. */
 struct plan {
     enum ior_sim_shape shape;
-    bool calm;      /* nobody ends anything rudely, nothing fails */
-    bool faults;    /* the world's, by chance */
+    bool calm;       /* nobody ends anything rudely, nothing fails */
+    bool faults;     /* the world's, by chance */
     unsigned memory; /* one in so many allocations fails; 0: none */
     int hosts, runtimes;
     unsigned steps;
@@ -213,6 +213,7 @@ struct options {
     int shape; /* -1: both */
     int jobs;
     unsigned patience; /* seconds until a story hangs */
+    const char *also;  /* a file of seeds that come first */
 };
 
 /* The choices of a story: from a generator, from a list, or both, in that order. */
@@ -231,7 +232,7 @@ struct story {
     struct plan plan;
     const struct options *options;
     bool in_callback, in_listener, in_request, in_free, in_timer, ending, calm_end, stolen, verbose;
-    unsigned harsh; /* acts that may break connections */
+    unsigned harsh;  /* acts that may break connections */
     unsigned breath; /* so many sends inside events until the next step: two of ours would talk for ever */
     struct service *inside;
     struct reg *ended; /* END was told; its handover comes next */
@@ -241,8 +242,9 @@ struct story {
     int files[HOSTS];
     unsigned conns_n, regs_n, peers_n, flows_n, services_n, owns_n;
     uint64_t seq, command_number[SENDERS];
+    unsigned acts[SENDERS]; /* of simulated threads */
     uint64_t sent, refused; /* commands */
-    unsigned buffers; /* wrapped, not released */
+    unsigned buffers;       /* wrapped, not released */
     struct shared shared[SHARED];
     struct runtime runtimes[RUNTIMES];
     struct service services[SERVICES];
@@ -259,18 +261,18 @@ struct story {
 
 /* A promise is broken: tells which, with the command that replays it, and ends the process. */
 void wrong(struct story *s, int oracle, const char *format, ...) __attribute__((format(printf, 3, 4), noreturn));
-#define CHECK(s, oracle, holds, ...)      \
-    do {                                  \
-        if (!(holds))                     \
+#define CHECK(s, oracle, holds, ...)       \
+    do {                                   \
+        if (!(holds))                      \
             wrong(s, oracle, __VA_ARGS__); \
     } while (0)
 
 uint64_t choices_next(struct choices *choices, uint64_t n);
 void note(struct story *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
-#define NOTE(s, ...)               \
-    do {                           \
-        if ((s)->verbose)          \
-            note(s, __VA_ARGS__);  \
+#define NOTE(s, ...)              \
+    do {                          \
+        if ((s)->verbose)         \
+            note(s, __VA_ARGS__); \
     } while (0)
 
 static inline uint64_t pick(struct story *s, uint64_t n)

@@ -38,8 +38,9 @@ static void set(struct service *service)
     int r = ASK(s, ior_timer_set(service->cx, after_ns, timer, &id));
     NOTE(s, "  timer in %llu ns: %s", (unsigned long long)after_ns, ior_errname(r));
     if (r < 0) {
-        CHECK(s, 10, (r == -ESHUTDOWN && (service->line || service->rt->stopping)) ||
-                         (r == -ENOMEM && s->plan.memory > 0), "ior_timer_set answers %s", ior_errname(r));
+        CHECK(s, 10,
+              (r == -ESHUTDOWN && (service->line || service->rt->stopping)) || (r == -ENOMEM && s->plan.memory > 0),
+              "ior_timer_set answers %s", ior_errname(r));
         return;
     }
     CHECK(s, 3, id != 0 && (id & 15) == 0 && !(before && before->rt == service->rt && old == id),

@@ -34,7 +34,7 @@ def parse():
     parser.add_argument("what", nargs="*", metavar="SCENARIO",
                         help="'quick' (fewer and shorter rounds), or some of: " +
                         ", ".join([name for name, _, _ in ECHO] + OTHERS) + "; none: all")
-    parser.add_argument("--engine", default=os.environ.get("IOR_ENGINE") or "epoll", help="poll or epoll (the default)")
+    parser.add_argument("--engine", default=os.environ.get("IOR_ENGINE") or "epoll", help="poll, uring or epoll (the default)")
     parser.add_argument("--rounds", type=int, help="interleaved rounds of timing (11; quick: 3)")
     parser.add_argument("--seconds", type=float, help="how long one server is measured in a round (0.7; quick: 0.2)")
     options = parser.parse_args()

@@ -56,5 +56,6 @@ lines = [part.get("points") for part in picture.iter("{http://www.w3.org/2000/sv
 assert len(lines) == 2, lines
 first, last = (tuple(float(word) for word in point.split(",")) for point in lines[1].split())
 assert plot.LEFT == first[0] < last[0] == plot.WIDTH - plot.RIGHT, lines
+assert first[1] < plot.TOP, "what is far above the base leaves the picture"
 assert first[1] < last[1] == plot.HEIGHT - plot.BOTTOM, "the larger figure is higher up, and 0 lies on the axis"
 print("ok: the suite")

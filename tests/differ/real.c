@@ -46,6 +46,14 @@ static int bound(char *text, size_t size, bool listens)
     return fd;
 }
 
+/* Each world has an address of its own on loopback: thousands of them leave connections in TIME-WAIT, and their ports. */
+static void own_address(char *text, size_t size)
+{
+    static uint32_t n;
+    uint32_t host = (uint32_t)getpid() * 7919 + n++ / 3;
+    (void)snprintf(text, size, "127.%u.%u.%u:0", 1 + (host >> 16) % 254, host >> 8 & 255, 1 + host % 254);
+}
+
 static void real_open(struct world *w)
 {
     struct ior_config config = {.struct_size = sizeof(config), .engine_ops = w->engine};
@@ -53,9 +61,9 @@ static void real_open(struct world *w)
     (void)snprintf(w->folder, sizeof(w->folder), "%s/ior-differ-XXXXXX",
                    temp != NULL && strlen(temp) < 40 ? temp : "/tmp");
     must(mkdtemp(w->folder) != NULL, w->folder);
-    (void)snprintf(w->service_tcp, sizeof(w->service_tcp), "127.0.0.1:0");
-    (void)snprintf(w->peer_tcp, sizeof(w->peer_tcp), "127.0.0.1:0");
-    (void)snprintf(w->nobody_tcp, sizeof(w->nobody_tcp), "127.0.0.1:0");
+    own_address(w->service_tcp, sizeof(w->service_tcp));
+    own_address(w->peer_tcp, sizeof(w->peer_tcp));
+    own_address(w->nobody_tcp, sizeof(w->nobody_tcp));
     (void)snprintf(w->service_unix, sizeof(w->service_unix), "unix:%s/service", w->folder);
     (void)snprintf(w->peer_unix, sizeof(w->peer_unix), "unix:%s/peer", w->folder);
     (void)snprintf(w->nobody_unix, sizeof(w->nobody_unix), "unix:%s/nobody", w->folder);
@@ -64,25 +72,6 @@ static void real_open(struct world *w)
     w->nobody = bound(w->nobody_tcp, sizeof(w->nobody_tcp), false); /* it keeps the port from others */
     (void)close(bound(w->nobody_unix, sizeof(w->nobody_unix), false));
     (void)ior_runtime_new(&config, &differ_handler, w, &w->rt);
-}
-
-static void remove_path(const char *text)
-{
-    (void)unlink(text + strlen("unix:"));
-}
-
-static void real_close(struct world *w)
-{
-    for (int i = 0; i < MAX_CONNS; i++)
-        if (w->conns[i].fd >= 0)
-            (void)close(w->conns[i].fd);
-    (void)close(w->listener_tcp);
-    (void)close(w->listener_unix);
-    (void)close(w->nobody);
-    (void)close(w->file);
-    remove_path(w->peer_unix);
-    remove_path(w->nobody_unix);
-    must(rmdir(w->folder) == 0, "rmdir"); /* the service removed its own path */
 }
 
 /* ---- peers ---- */
@@ -222,6 +211,25 @@ static void real_reset(struct conn *c)
     if (!is_pipe(c))
         (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     real_hang_up(c);
+}
+
+static void remove_path(const char *text)
+{
+    (void)unlink(text + strlen("unix:"));
+}
+
+static void real_close(struct world *w)
+{
+    for (int i = 0; i < MAX_CONNS; i++)
+        if (w->conns[i].fd >= 0)
+            real_reset(&w->conns[i]); /* a reset leaves no TIME-WAIT behind */
+    (void)close(w->listener_tcp);
+    (void)close(w->listener_unix);
+    (void)close(w->nobody);
+    (void)close(w->file);
+    remove_path(w->peer_unix);
+    remove_path(w->nobody_unix);
+    must(rmdir(w->folder) == 0, "rmdir"); /* the service removed its own path */
 }
 
 static int real_file(struct world *w, const void *bytes, size_t len)

@@ -227,7 +227,7 @@ static int play_all(const struct options *options)
 
 static int usage(void)
 {
-    fputs("usage: story [--seeds N] [--first F] [--also FILE] [--shape ready|done] [--jobs J] [--patience S]\n"
+    fputs("usage: story [--seeds N] [--first F] [--also FILE] [--sums FILE] [--shape ready|done] [--jobs J] [--patience S]\n"
           "       story --seed S [--verbose] [--shrink] [--shape ready|done]\n",
           stderr);
     return 2;
@@ -260,6 +260,10 @@ static bool read_options(int argc, char **argv, struct options *options)
         i++;
         if (strcmp(name, "--seeds") == 0 && number(value, &options->seeds))
             continue;
+        if (strcmp(name, "--sums") == 0 && value) {
+            options->sums = value;
+            continue;
+        }
         if (strcmp(name, "--also") == 0 && value) {
             options->also = value;
             continue;
@@ -286,6 +290,23 @@ static bool read_options(int argc, char **argv, struct options *options)
     return options->one || !options->shrink;
 }
 
+/* Plays the seeds, and writes the sum of each trace: whatever built it, and wherever it runs, the file is the same. */
+static int write_sums(const struct options *options)
+{
+    struct story *s = malloc(sizeof(*s));
+    FILE *file = s ? fopen(options->sums, "w") : NULL;
+    if (!file) {
+        fprintf(stderr, "story: %s: %s\n", options->sums, strerror(errno));
+        return 1;
+    }
+    for (uint64_t i = 0; i < options->seeds; i++) {
+        uint64_t hash = play_seed(s, options, options->first + i);
+        fprintf(file, "%llu %016llx\n", (unsigned long long)(options->first + i), (unsigned long long)hash);
+    }
+    free(s);
+    return fclose(file) == 0 ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {.first = 1, .seeds = 1000, .shape = -1, .patience = PATIENCE_S};
@@ -298,6 +319,8 @@ int main(int argc, char **argv)
         return 1;
     if (options.shrink)
         return shrink(&options);
+    if (options.sums)
+        return write_sums(&options);
     if (!options.one)
         return play_all(&options);
     options.verbose = true;

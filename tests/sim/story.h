@@ -210,6 +210,7 @@ struct plan {
 struct options {
     uint64_t first, seeds, seed;
     bool one, verbose, shrink;
+    const char *sums; /* the file for them, NULL: none */
     int shape; /* -1: both */
     int jobs;
     unsigned patience; /* seconds until a story hangs */

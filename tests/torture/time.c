@@ -57,6 +57,12 @@ static void deadlines(struct run *run)
     }
     if (t_alive(s, ids[3]))
         (void)t_ok(run, t_deadline(s, ids[3], IOR_DEADLINE_USER, IOR_NEVER));
+    ior_id last = t_adopt(s, IOR_FD_TCP, NULL, &peers[0]);
+    if (last != 0) { /* close together, and not at once */
+        (void)t_ok(run, t_deadline(s, last, IOR_DEADLINE_USER, 50 * MS));
+        (void)t_ok(run, t_deadline(s, last, IOR_DEADLINE_IDLE, 50 * MS + 1));
+    }
+    t_until(run, t_ended(s, last, IOR_TIMEOUT, ETIMEDOUT));
     t_pass(run, 5 * SEC);
     for (int i = 0; i < 6; i++)
         t_want(run, ids[i] != 0 && t_res(s, ids[i])->deadlines == (i == 3 ? 0u : 6u) && t_alive(s, ids[i]));

@@ -31,7 +31,7 @@ CHURN = [
     ("churn-1", "1 at a time", {"m": "churn", "c": 1}, False),
     ("churn-50", "50 at a time", {"m": "churn", "c": 50}, True),
 ]
-SCALING = [10, 100, 1000, 4000, 8000, 12000, 18000]
+SCALING = [10, 100, 1000, 4000, 8000, 18000]
 SCALING_QUICK = [10, 1000, 8000]
 BROADCAST = [
     (f"broadcast-{c}-{s}", f"{c:,} receivers, {s:,} B", {"m": "broadcast", "c": c, "s": s}, c == 1000)

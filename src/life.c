@@ -217,6 +217,10 @@ static int first_watch(struct ior_runtime *rt, struct ior_resource *res)
     int err = fd_owners_reserve(rt, res->fd);
     if (before && !(before->bits & IOR__IN_SET))
         return -EEXIST; /* as far as anybody can tell */
+    if (before) {
+        ior__send_stop(before); /* an engine forgets what it writes when the number is another's */
+        ior__work_add(rt, before);
+    }
     if (err == 0)
         err = rt->engine_ops->watch(rt->engine, res->fd, res->id, wanted);
     if (err < 0 && err != -EPERM)

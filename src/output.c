@@ -398,6 +398,10 @@ void ior__flush(struct ior_resource *res)
 {
     ior__output_open(res);
     struct ior__output *out = res->output;
+    if (out && out->in_flight > 0 && !out->owner) {
+        ior__send_settle(res); /* stopped in a request, and it goes on */
+        out = res->output;
+    }
     if (out && out->head && out->in_flight == 0 &&
         !(res->bits & (IOR__BLOCKED | IOR__WRITE_DEAD | IOR__BACKOFF | IOR__CONNECTING)))
         write_out(res);

@@ -37,7 +37,7 @@ static const char *const promises[16] = {
 
 /* What parent and children share. */
 struct shared_state {
-    uint64_t seed[64], done[64];
+    uint64_t seed[64], done[64], sum[64];
 };
 static struct shared_state *state;
 
@@ -162,6 +162,7 @@ static void play_part(const struct options *options, int job)
         if (seed % TWICE_EACH == 0 && play_seed(s, options, seed) != hash)
             wrong(s, 15, "played twice, and it was not the same");
         state->done[job]++;
+        state->sum[job] += hash;
     }
     free(s);
     fflush(stdout);
@@ -207,12 +208,18 @@ static int play_all(const struct options *options)
             }
         }
     }
-    uint64_t done = 0;
-    for (int job = 0; job < options->jobs; job++)
+    uint64_t done = 0, sum = 0;
+    for (int job = 0; job < options->jobs; job++) {
         done += state->done[job];
+        sum += state->sum[job]; /* the same for the same stories, on every machine */
+    }
     double took = seconds() - began;
-    printf("%llu stories from seed %llu on in %.1f s, %.0f a second%s\n", (unsigned long long)done,
-           (unsigned long long)options->first, took, (double)done / (took > 0 ? took : 1), failed ? "" : ": all well");
+    printf("%llu stories from seed %llu on in %.1f s, %.0f a second", (unsigned long long)done,
+           (unsigned long long)options->first, took, (double)done / (took > 0 ? took : 1));
+    if (failed)
+        puts("");
+    else
+        printf(": all well, sum %016llx\n", (unsigned long long)sum);
     return failed;
 }
 

@@ -65,6 +65,7 @@ void plan_draw(struct story *s, int shape)
     plan->stops = !plan->calm && once_in(s, 3);
     plan->flood = once_in(s, 8);
     plan->steals = !plan->calm && once_in(s, 10);
+    plan->files &= !plan->steals; /* a stolen number may become a file's, which is always ready */
     plan->calls_take_time = once_in(s, 6);
     if (plan->faults)
         draw_rates(s, &plan->rates);

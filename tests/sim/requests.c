@@ -104,7 +104,7 @@ static struct shared *shared_buf(struct story *s)
         ior_buf_unref(old);
     }
     shared->offset = (uint32_t)pick(s, PERIOD);
-    shared->len = 1 + pick(s, once_in(s, 2) ? PERIOD : 40);
+    shared->len = (size_t)(1 + pick(s, once_in(s, 2) ? PERIOD : 40));
     void *bytes = (void *)(uintptr_t)pattern_at(shared->offset);
     shared->buf = once_in(s, 2) ? ior_buf_copy(bytes, shared->len) : ior_buf_wrap(bytes, shared->len, released, s);
     if (shared->buf && ior_buf_bytes(shared->buf) == bytes)
@@ -121,7 +121,7 @@ static int send_plain(struct service *service, struct reg *reg, size_t len)
     uint64_t before = ior_queued(service->cx, reg->id);
     int r;
     if (once_in(s, 4) && len > 3) {
-        size_t at = 1 + pick(s, len - 2);
+        size_t at = (size_t)(1 + pick(s, len - 2));
         struct iovec iov[3] = {
             {.iov_base = bytes, .iov_len = at},
             {.iov_base = NULL, .iov_len = 0},
@@ -160,7 +160,7 @@ static void send_file(struct service *service, struct reg *reg)
     int fd = s->files[host - 1];
     if (out->total < HEAD || fd <= 0 || !s->plan.files)
         return;
-    size_t len = 1 + pick(s, once_in(s, 3) ? PERIOD : 300);
+    size_t len = (size_t)(1 + pick(s, once_in(s, 3) ? PERIOD : 300));
     uint64_t before = ior_queued(service->cx, reg->id);
     uint64_t offset = flow_offset(out, out->total);
     send_answer(reg, len, before, ASK(s, ior_send_file(service->cx, reg->id, fd, offset, len)), true);
@@ -178,7 +178,7 @@ void send_some(struct service *service, struct reg *reg)
     else if (how == 8)
         send_file(service, reg);
     else
-        (void)send_plain(service, reg, 1 + pick(s, most[s->plan.flood ? 3 : pick(s, 4)]));
+        (void)send_plain(service, reg, (size_t)(1 + pick(s, most[s->plan.flood ? 3 : pick(s, 4)])));
 }
 
 /* What a service says when it stops must still arrive. */
@@ -189,7 +189,7 @@ void send_at_stop(struct service *service)
         struct reg *reg = &s->regs[i];
         if (reg->service == service && !reg->told_end && reg->conn->peer && transports(reg) && !reg->conn->pipe_in &&
             once_in(s, 2))
-            (void)send_plain(service, reg, 1 + pick(s, 3000));
+            (void)send_plain(service, reg, (size_t)(1 + pick(s, 3000)));
     }
 }
 
@@ -533,7 +533,7 @@ void act_data(struct service *service, struct reg *reg, size_t len)
     struct story *s = service->s;
     struct conn *conn = reg->conn;
     for (unsigned times = 0; conn->kind == KIND_STREAM && !s->ending && times < 2 && once_in(s, 6); times++) {
-        size_t back = pick(s, (once_in(s, 2) ? len : len < 20 ? len : 20) + 1);
+        size_t back = (size_t)pick(s, (once_in(s, 2) ? len : len < 20 ? len : 20) + 1);
         int r = ASK(s, ior_unread(service->cx, reg->id, back));
         NOTE(s, "  unread %zu of %zu: %s", back, len, ior_errname(r));
         if (r < 0) {

@@ -296,6 +296,7 @@ void ior__send_settle(struct ior_resource *res)
     if (!out || out->in_flight == 0)
         return;
     ssize_t n = take_sent(res);
+    ior__output_release(res); /* an empty queue is primed before it goes on elsewhere */
     if (n < 0 && n != -EAGAIN && n != -ENOBUFS && n != -ENOMEM && n != -EINTR) {
         ior__latch_error(res, (int)-n);
         res->bits |= IOR__WRITE_DEAD;

@@ -227,9 +227,10 @@ static int play_all(const struct options *options)
 
 static int usage(void)
 {
-    fputs("usage: story [--seeds N] [--first F] [--also FILE] [--sums FILE] [--shape ready|done] [--jobs J] [--patience S]\n"
-          "       story --seed S [--verbose] [--shrink] [--shape ready|done]\n",
-          stderr);
+    fputs(
+        "usage: story [--seeds N] [--first F] [--also FILE] [--sums FILE] [--shape ready|done] [--jobs J] [--patience S]\n"
+        "       story --seed S [--verbose] [--shrink] [--shape ready|done]\n",
+        stderr);
     return 2;
 }
 

@@ -106,7 +106,7 @@ static void say(struct story *s, struct peer *peer)
 {
     unsigned char bytes[4096];
     static const unsigned most[] = {32, 200, 1500, 4096};
-    size_t len = 1 + pick(s, most[pick(s, 4)]);
+    size_t len = (size_t)(1 + pick(s, most[pick(s, 4)]));
     if (peer->finished || peer->hung || len > sizeof(bytes))
         return;
     if (peer->out->total == 0 && len < HEAD)
@@ -193,7 +193,7 @@ void peers_act(struct story *s)
     } else if (what < 13) {
         say(s, peer);
     } else if (what < 17) {
-        hear(s, peer, 1 + pick(s, 3000));
+        hear(s, peer, (size_t)(1 + pick(s, 3000)));
     } else if (what == 17 && !peer->hung) {
         NOTE(s, "peer %d finishes", (int)(peer - s->peers));
         ior_sim_finish(peer->p);

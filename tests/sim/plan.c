@@ -112,7 +112,7 @@ void plan_stream(struct story *s, struct ior_stream_options *opts, bool to_libra
         .user_size = once_in(s, 4) ? 24 : 0,
     };
     if (opts->high_bytes > 0 && once_in(s, 3))
-        opts->low_bytes = 1 + pick(s, opts->high_bytes);
+        opts->low_bytes = (size_t)(1 + pick(s, opts->high_bytes));
     if (s->plan.idle && once_in(s, 3))
         opts->idle_ns = 1000000 + pick(s, 50000000);
     if (once_in(s, 6))

@@ -167,7 +167,7 @@ void act_data(struct service *service, struct reg *reg, size_t len)
     struct story *s = service->s;
     struct conn *conn = reg->conn;
     for (unsigned times = 0; conn->kind == KIND_STREAM && !s->ending && times < 2 && once_in(s, 6); times++) {
-        size_t back = pick(s, (once_in(s, 2) ? len : len < 20 ? len : 20) + 1);
+        size_t back = (size_t)pick(s, (once_in(s, 2) ? len : len < 20 ? len : 20) + 1);
         int r = ASK(s, ior_unread(service->cx, reg->id, back));
         NOTE(s, "  unread %zu of %zu: %s", back, len, ior_errname(r));
         if (r < 0) {

@@ -79,7 +79,7 @@ static struct shared *shared_buf(struct story *s)
         ior_buf_unref(old);
     }
     shared->offset = (uint32_t)pick(s, PERIOD);
-    shared->len = 1 + pick(s, once_in(s, 2) ? PERIOD : 40);
+    shared->len = (size_t)(1 + pick(s, once_in(s, 2) ? PERIOD : 40));
     void *bytes = (void *)(uintptr_t)pattern_at(shared->offset);
     shared->buf = once_in(s, 2) ? ior_buf_copy(bytes, shared->len) : ior_buf_wrap(bytes, shared->len, released, s);
     if (shared->buf && ior_buf_bytes(shared->buf) == bytes)
@@ -96,7 +96,7 @@ static int send_plain(struct service *service, struct reg *reg, size_t len)
     uint64_t before = ior_queued(service->cx, reg->id);
     int r;
     if (once_in(s, 4) && len > 3) {
-        size_t at = 1 + pick(s, len - 2);
+        size_t at = (size_t)(1 + pick(s, len - 2));
         struct iovec iov[3] = {
             {.iov_base = bytes, .iov_len = at},
             {.iov_base = NULL, .iov_len = 0},
@@ -135,7 +135,7 @@ static void send_file(struct service *service, struct reg *reg)
     int fd = s->files[host - 1];
     if (out->total < HEAD || fd <= 0 || !s->plan.files)
         return;
-    size_t len = 1 + pick(s, once_in(s, 3) ? PERIOD : 300);
+    size_t len = (size_t)(1 + pick(s, once_in(s, 3) ? PERIOD : 300));
     uint64_t before = ior_queued(service->cx, reg->id);
     uint64_t offset = flow_offset(out, out->total);
     send_answer(reg, len, before, ASK(s, ior_send_file(service->cx, reg->id, fd, offset, len)), true);
@@ -153,7 +153,7 @@ void send_some(struct service *service, struct reg *reg)
     else if (how == 8)
         send_file(service, reg);
     else
-        (void)send_plain(service, reg, 1 + pick(s, most[s->plan.flood ? 3 : pick(s, 4)]));
+        (void)send_plain(service, reg, (size_t)(1 + pick(s, most[s->plan.flood ? 3 : pick(s, 4)])));
 }
 
 /* What a service says when it stops must still arrive. */
@@ -164,6 +164,6 @@ void send_at_stop(struct service *service)
         struct reg *reg = &s->regs[i];
         if (reg->service == service && !reg->told_end && reg->conn->peer && transports(reg) && !reg->conn->pipe_in &&
             once_in(s, 2))
-            (void)send_plain(service, reg, 1 + pick(s, 3000));
+            (void)send_plain(service, reg, (size_t)(1 + pick(s, 3000)));
     }
 }

@@ -71,7 +71,7 @@ struct reg *reg_new(struct service *service, struct conn *conn, ior_id id)
     if (s->regs_n == REGS || id >> 40 >= SLOTS)
         return NULL;
     struct reg *reg = &s->regs[s->regs_n++];
-    *reg = (struct reg){.conn = conn, .service = service, .id = id, .born = rt->turn, .quiet_ns = now(s)};
+    *reg = (struct reg){.conn = conn, .service = service, .id = id, .quiet_ns = now(s)};
     for (int i = 0; i < 4; i++)
         reg->at_ns[i] = IOR_NEVER;
     reg->same_slot = rt->slots[id >> 40];

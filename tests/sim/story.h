@@ -12,6 +12,7 @@
  *   plan.c      what a seed draws                 peers.c     the other ends, without a library
  *   oracle.c    the life of a resource            bytes.c     bytes that are checked by their position
  *   times.c     timers and deadlines              commands.c  commands, other threads, stops
+ *   sends.c     sends                             registers.c what becomes a resource
  */
 #ifndef IOR_TESTS_SIM_STORY_H
 #define IOR_TESTS_SIM_STORY_H
@@ -34,7 +35,6 @@ enum {
     SENDERS = 3, /* two threads, and the story itself */
     OWNS = 16,
     SLOTS = 256,
-    SERVED = 3,
     SHARED = 4,
 };
 
@@ -108,11 +108,10 @@ struct reg {
     ior_id id;
     bool told_registered, told_open, told_eof, told_end, gone;
     bool asked; /* nothing but END is to come */
-    bool closing, paused, full, owed, stopping;
-    uint64_t born, open_turn, data_turn, unread_told, unsent_told;
+    bool closing, paused, full, owed;
+    uint64_t open_turn, data_turn, unread_told, unsent_told;
     unsigned datas;
-    uint64_t at_ns[4]; /* deadlines: not before */
-    uint64_t user_seq;
+    uint64_t at_ns[4];  /* deadlines: not before */
     uint64_t idle_ns;   /* the period; IOR_NEVER: off */
     uint64_t active_ns; /* when input was told last */
     uint64_t quiet_ns;  /* since when nothing was read or written, as far as was seen */
@@ -138,7 +137,7 @@ struct command {
     uint64_t number;
     struct service *to;    /* where it is going now */
     struct service *reply; /* where its answer goes; NULL: nowhere */
-    enum { COMMAND_FREE, COMMAND_SENT, COMMAND_ANSWERED, COMMAND_KEPT } state;
+    enum { COMMAND_FREE, COMMAND_SENT } state;
 };
 
 struct service {
@@ -149,7 +148,7 @@ struct service {
     struct ior_handler handler;
     bool used, started, stopped, failed, line, soft_line;
     uint64_t last[SENDERS];
-    uint64_t command_turn, pending;
+    uint64_t command_turn;
     unsigned commands;
     unsigned live; /* registrations whose handover is still to come */
 };
@@ -244,7 +243,6 @@ struct story {
     unsigned conns_n, regs_n, peers_n, flows_n, services_n, owns_n;
     uint64_t seq, command_number[SENDERS];
     unsigned acts[SENDERS]; /* of simulated threads */
-    uint64_t sent, refused; /* commands */
     unsigned buffers;       /* wrapped, not released */
     struct shared shared[SHARED];
     struct runtime runtimes[RUNTIMES];
@@ -374,6 +372,11 @@ void conn_free(struct story *s, struct conn *conn);
 int conn_register(struct service *service, struct conn *conn);
 void conn_resume(struct conn *conn);
 void listen_at(struct service *service);
+bool transports(const struct reg *reg);
+void registered_or(struct service *service, int r, const char *what);
+void connect_to(struct service *service);
+void adopt(struct service *service, bool own);
+void watch(struct service *service);
 void send_some(struct service *service, struct reg *reg);
 void send_at_stop(struct service *service);
 

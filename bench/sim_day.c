@@ -72,7 +72,7 @@ static void act(void *arg)
     uint64_t what =
         info.state == IOR_SIM_PEER_CLOSED || info.finished || info.eof ? 100 : ior_sim_choose(day->sim, 100);
     if (what < 80)
-        ior_sim_say(person->peer, day->large, 1 + ior_sim_choose(day->sim, 200));
+        ior_sim_say(person->peer, day->large, 1 + (size_t)ior_sim_choose(day->sim, 200));
     else if (what < 85)
         ior_sim_say(person->peer, day->large, LARGE_BYTES);
     else if (what < 90)

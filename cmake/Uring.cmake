@@ -14,4 +14,11 @@ if(IOR_URING)
         message(FATAL_ERROR "IOR_URING is ${IOR_URING}, and liburing 2.3 or later was not found (Debian: liburing-dev)")
     endif()
 endif()
+# What a static link of the library needs besides: for ioreactor.pc. Not as Requires.private, which pkg-config wants to
+# find also where the shared library is linked.
+set(IOR_PC_LIBS_PRIVATE "-pthread")
+if(IOR_HAS_URING)
+    list(JOIN LIBURING_LDFLAGS " " liburing_flags)
+    string(APPEND IOR_PC_LIBS_PRIVATE " ${liburing_flags}")
+endif()
 message(STATUS "Engine on io_uring: ${IOR_HAS_URING}")

@@ -33,5 +33,6 @@
 #include <ioreactor/reactor.h>
 #include <ioreactor/os.h>
 #include <ioreactor/engine.h>
+#include <ioreactor/uring.h>
 
 #endif

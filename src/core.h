@@ -329,11 +329,16 @@ void ior__fd_freed(struct ior_runtime *rt);
 void ior__unarmed_over(struct ior_runtime *rt);
 uint64_t ior__deadline_after(const struct ior_runtime *rt, uint64_t after_ns);
 
+/* Bytes came or went at `ns`. That moves the deadline later only: it may have been set anew since, and its node with it. */
 static inline void ior__touch_idle_at(struct ior_resource *res, uint64_t ns)
 {
     struct ior__deadlines *deadlines = res->deadlines;
-    if (deadlines && deadlines->idle_ns != IOR_NEVER)
-        deadlines->at_ns[IOR_DEADLINE_IDLE] = ior_time_add(ns, deadlines->idle_ns);
+    if (!deadlines || deadlines->idle_ns == IOR_NEVER)
+        return;
+    uint64_t *at_ns = &deadlines->at_ns[IOR_DEADLINE_IDLE];
+    uint64_t later_ns = ior_time_add(ns, deadlines->idle_ns);
+    if (later_ns > *at_ns || *at_ns == IOR_NEVER)
+        *at_ns = later_ns;
 }
 
 static inline void ior__touch_idle(struct ior_resource *res)

@@ -200,9 +200,7 @@ static void fire(struct ior_resource *res, int which)
     struct ior_event ev = {.type = IOR_EV_DEADLINE};
     switch (which) {
     case IOR_DEADLINE_USER:
-        ior__tell_pending(res);
-        if (!(res->bits & IOR__ENDING))
-            ior__tell(res, &ev);
+        ior__tell(res, &ev);
         break;
     case IOR_DEADLINE_IDLE:
         idle_due(res);
@@ -245,6 +243,10 @@ void ior__deadlines_due(struct ior__deadlines *deadlines)
                 which = i;
         }
         due &= ~(1u << which);
+        if (which == IOR_DEADLINE_USER)
+            ior__tell_pending(res); /* OPEN comes before the deadline, and may move it */
+        if (res->bits & IOR__ENDING)
+            return; /* the deadlines are gone */
         if (deadlines->at_ns[which] > now_ns)
             continue; /* a callback of this loop moved it */
         deadlines->at_ns[which] = IOR_NEVER;

@@ -244,7 +244,9 @@ int ior_emit(struct ior_emit *emit, const struct ior_event *ev)
         return -EAGAIN;
     struct ior_event own = *ev;
     ior__touch_idle(res);
-    if (!(res->bits & IOR__CLOSING))
+    bool lost =
+        ev->type == IOR_EV_EOF && (res->bits & IOR__WRITE_DEAD); /* it is no end in order: END tells the cause */
+    if (!(res->bits & IOR__CLOSING) && !lost)
         ior__tell(res, &own);
     if (ev->type == IOR_EV_EOF && !(res->bits & (IOR__ENDING | IOR__EOF_SEEN))) {
         res->bits |= IOR__EOF_SEEN;

@@ -282,9 +282,10 @@ void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadlin
         return;
     if (res->error != 0 && why == IOR_EOF)
         why = IOR_ERROR; /* an orderly end, but for what was latched before */
-    if (why == IOR_TIMEOUT)
-        res->error = (int16_t)error;
-    ior__latch_error(res, error);
+    if (why != IOR_TIMEOUT)
+        ior__latch_error(res, error);
+    if (why == IOR_ERROR && (res->bits & IOR__STREAM) && error != ENOMEM)
+        res->bits |= IOR__WRITE_DEAD; /* the kernel tells a failure only once: registered again it ends by it again */
     res->why = (uint8_t)why;
     res->which = (uint8_t)(deadline + 1);
     if ((res->bits & (IOR__LISTENER | IOR__BACKOFF)) == (IOR__LISTENER | IOR__BACKOFF))
@@ -381,7 +382,7 @@ static void tell_end(struct ior_resource *res)
         unread += ((struct ior__stream *)res)->discarded;
     struct ior_event ev = {.type = IOR_EV_END};
     ev.end.why = (enum ior_why)res->why;
-    ev.end.error = res->error;
+    ev.end.error = ev.end.why == IOR_TIMEOUT ? ETIMEDOUT : res->error;
     ev.end.deadline = (int)res->which - 1;
     ev.end.written = res->written;
     ev.end.unsent = ior__output_left(res);

@@ -357,20 +357,27 @@ static void write_out(struct ior_resource *res)
     wrote(res, r);
 }
 
+/* There is room: unread bytes are told again, and so is what a kind of the user's own holds back. */
+static void read_again(struct ior_resource *res)
+{
+    bool unread = ior_resource_unread(res, NULL, 0, NULL) > 0;
+    if (unread)
+        res->bits |= IOR__AGAIN;
+    if (unread || !(res->bits & IOR__STREAM))
+        ior__ready_add(res->cx->rt, res, IOR_READ);
+}
+
 /* Lets reading go on and tells DRAINED, where the queue has fallen far enough. */
 static void relax(struct ior_resource *res)
 {
     struct ior__output *out = res->output;
-    struct ior_runtime *rt = res->cx->rt;
     const struct ior__marks *marks = ior__marks_of(res);
     uint64_t charge = out ? out->charge : 0;
     uint64_t room = marks->cap - (out ? out->need : 0);
     if ((res->bits & IOR__FULL) && charge <= marks->low) {
         res->bits &= ~(uint32_t)IOR__FULL;
-        if (!(res->bits & (IOR__PAUSED | IOR__CLOSING)) && ior_resource_unread(res, NULL, 0, NULL) > 0) {
-            res->bits |= IOR__AGAIN;
-            ior__ready_add(rt, res, IOR_READ);
-        }
+        if (!(res->bits & (IOR__PAUSED | IOR__CLOSING)))
+            read_again(res);
     }
     bool costly =
         out && out->cost > marks->cap; /* refused for its many pieces: a quarter of the bound is the low mark */
@@ -381,8 +388,8 @@ static void relax(struct ior_resource *res)
     if (out)
         out->need = 0;
     ior__tell_pending(res); /* it may be so new that nothing was told of it yet */
-    if (res->bits & (IOR__ENDING | IOR__CLOSING))
-        return;
+    if (res->bits & (IOR__ENDING | IOR__CLOSING | IOR__OWED))
+        return; /* OWED: what was sent in these callbacks is told with it, later */
     struct ior_event ev = {.type = IOR_EV_DRAINED};
     ior__tell(res, &ev);
 }
@@ -454,6 +461,7 @@ void ior__output_leave(struct ior_resource *res)
     struct ior_runtime *rt = res->cx->rt;
     if (!out)
         return;
+    out->os = rt->os;
     rt->blocks--;
     rt->output_bytes -= out->memory + count_bufs(out, rt, ior__buf_uncount);
 }
@@ -465,7 +473,9 @@ int ior__output_enter(struct ior_resource *res, struct ior_runtime *rt)
         return 0;
     rt->blocks++;
     rt->output_bytes += out->memory + count_bufs(out, rt, ior__buf_count);
-    if (ior__output_held(rt) > rt->output_cap_bytes) {
+    while (rt->output_bytes > rt->output_cap_bytes && rt->pool)
+        ior__output_block_free(rt, ior__output_get(rt));
+    if (rt->output_bytes > rt->output_cap_bytes) {
         ior__output_leave(res);
         return -ENOBUFS;
     }

@@ -43,6 +43,7 @@ struct ior__output {
     struct ior__output *previous;
     struct ior_resource *owner; /* set while the engine writes the first `in_flight` bytes */
     uint64_t in_flight;         /* without an owner: they are written, and still in the queue; 0: none */
+    const struct ior_os *os;    /* of a queue that has left its runtime: what closes its files */
     struct ior__piece first_piece;
     unsigned char room[];
 };

@@ -210,6 +210,15 @@ static const struct fact facts[] = {
     MEMBER(ior_engine_ops, sent),
     MEMBER(ior_engine_ops, flush),
     MEMBER(ior_engine_ops, stay),
+    SIZE(ior_uring_options),
+    MEMBER(ior_uring_options, struct_size),
+    MEMBER(ior_uring_options, flags),
+    MEMBER(ior_uring_options, entries),
+    MEMBER(ior_uring_options, completions),
+    MEMBER(ior_uring_options, buffers),
+    MEMBER(ior_uring_options, buffer_bytes),
+    MEMBER(ior_uring_options, held_bytes),
+    MEMBER(ior_uring_options, reserved),
     VALUE(IOR_READ),
     VALUE(IOR_WRITE),
     VALUE(IOR_HUP),
@@ -254,6 +263,7 @@ static const struct fact facts[] = {
     VALUE(IOR_ENGINE_DOES_IO),
     VALUE(IOR_RECEIVES),
     VALUE(IOR_ACCEPTS),
+    VALUE(IOR_URING_WHOLE_BUFFERS),
 };
 /* clang-format on */
 

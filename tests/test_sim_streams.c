@@ -68,6 +68,7 @@ static void unix_sockets_connect_on_their_host(void **state)
     assert_int_equal(info_of(peer).state, IOR_SIM_PEER_OPEN); /* at once */
     ior_sim_say(peer, "abc", 3);
     assert_int_equal(ior_sim_expect(peer, "abc", 3), 0);
+    ior_sim_settle(box.sim);
     ior_sim_finish(peer);
     ior_sim_settle(box.sim);
     assert_int_equal(box.eofs, 1);
@@ -167,6 +168,35 @@ static void a_peer_finishes_and_still_hears(void **state)
     assert_int_equal(box.eofs, 1);
     assert_int_equal(ior_sim_hear(peer, (char[1]){0}, 1), 0);
     assert_true(info_of(peer).eof);
+    assert_int_equal(box_free(&box), 0);
+}
+
+static void the_end_comes_behind_all_that_was_said(void **state)
+{
+    struct box box = {0};
+    size_t len = 300000;
+    char *bytes = calloc(1, len);
+    (void)state;
+    box_init(&box, NULL);
+    for (int hangs_up = 0; hangs_up < 2; hangs_up++) {
+        struct ior_sim_peer *peer = ior_sim_dial(box.sim, box.client, BOX_ADDR);
+        box.bytes = 0;
+        ior_sim_say(peer, bytes, len);
+        assert_true(info_of(peer).unsaid > 0);
+        if (hangs_up) {
+            ior_sim_drain(peer, UINT64_MAX);
+            ior_sim_hang_up(peer);
+        } else {
+            ior_sim_finish(peer);
+            ior_sim_drain(peer, UINT64_MAX);
+        }
+        ior_sim_settle(box.sim);
+        assert_int_equal(box.bytes, len);
+        assert_int_equal(box.ended, hangs_up + 1);
+        if (!hangs_up)
+            assert_int_equal(info_of(peer).heard, len);
+    }
+    free(bytes);
     assert_int_equal(box_free(&box), 0);
 }
 
@@ -479,6 +509,7 @@ int main(void)
         cmocka_unit_test(a_peer_that_does_not_hear_stops_the_service),
         cmocka_unit_test(a_slow_peer_takes_its_time),
         cmocka_unit_test(a_peer_finishes_and_still_hears),
+        cmocka_unit_test(the_end_comes_behind_all_that_was_said),
         cmocka_unit_test(a_reset_is_the_services_error),
         cmocka_unit_test(an_abort_is_the_peers_error),
         cmocka_unit_test(close_over_unread_input_is_a_reset),

@@ -18,9 +18,9 @@ struct ior_os;
 struct ior_config {
     uint32_t struct_size; /* sizeof(struct ior_config) */
     uint32_t reserved;
-    const char *engine;                      /* by name: "epoll", "poll"; NULL: the first that works */
+    const char *engine;                      /* by name: "epoll", "uring", "poll"; NULL: the first that works */
     const struct ior_engine_ops *engine_ops; /* an engine of your own; `engine` must be NULL then */
-    void *engine_arg;                        /* for it */
+    void *engine_arg;                        /* for it; "uring": NULL or a struct ior_uring_options */
     const struct ior_os *os;                 /* system calls of your own; NULL: the real ones */
     uint32_t max_resources;                  /* registered at once; default and most: 2^24 - 2 */
     uint32_t max_timers;                     /* armed at once; default and most: 2^24 - 2 */

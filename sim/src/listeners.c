@@ -289,7 +289,7 @@ int ior__end_connect(struct ior_sim *sim, struct end *end, const struct where *t
 void ior__listener_syn(struct ior_sim *sim, const struct due *due)
 {
     struct end *client = ior__end_at(sim, due->a);
-    if (!client || client->state != END_CONNECTING)
+    if (!client || client->state != END_CONNECTING || client->vanished)
         return;
     if (ior__link_is_cut(sim, client->link)) {
         ior__end_hold(sim, client);

@@ -60,7 +60,7 @@ static ssize_t take(void *arg, enum ior_sim_call kind, int fd, void *bytes, size
     size_t most = len < end->arrived ? len : end->arrived;
     err = ior__call_fault(&call, most);
     if (err == 0)
-        err = len == 0 ? 0 : ior__end_may_take(sim, end);
+        err = ior__end_may_take(sim, end);
     if (err <= 0)
         return (ssize_t)ior__call_end(&call, err);
     size_t n = ior__end_take(sim, end, bytes, shortened(&call, most), NULL);

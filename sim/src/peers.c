@@ -193,7 +193,8 @@ void ior_sim_hang_up(struct ior_sim_peer *peer)
 {
     close_listener(peer);
     peer->hanging_up = peer->finishing = peer->finished = true;
-    if (peer->end && (peer->end->vanished || is_dead(peer) || peer->end->state == END_CONNECTING))
+    bool waits = peer->end && peer->end->state == END_CONNECTING && peer->unsaid.len > 0;
+    if (peer->end && !waits && (peer->end->vanished || is_dead(peer) || peer->end->state == END_CONNECTING))
         close_end(peer, false);
     flush(peer);
 }

@@ -175,6 +175,7 @@ unsigned ior__uring_reap(struct uring *u)
     unsigned count = reap_once(u);
 
     while (IOR_UNLIKELY(__atomic_load_n(u->ring.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW)) {
+        ior__log(IOR_LOG_DEBUG, "engine uring: the completion queue of %u overflowed", u->ring.cq.ring_entries);
         if (ior__uring_enter(u, 0, 0) < 0)
             break;
         unsigned more = reap_once(u);

@@ -22,8 +22,8 @@
 
 #define CLOSE_PATIENCE_NS IOR_NS_PER_SEC
 
-/* Whether the kernel is one that receives multishot, writes sends whole, and has deferred rings. */
-static bool has_all(struct io_uring *ring)
+/* 0; -EOPNOTSUPP: the kernel is not one that receives multishot, writes sends whole, and has deferred rings. */
+static int look_for_all(struct io_uring *ring)
 {
     union {
         struct io_uring_probe probe;
@@ -31,7 +31,10 @@ static bool has_all(struct io_uring *ring)
     } in;
 
     memset(&in, 0, sizeof(in));
-    return io_uring_register_probe(ring, &in.probe, 256) == 0 && in.probe.last_op >= IOR__URING_OP_SENDMSG_ZC;
+    int err = io_uring_register_probe(ring, &in.probe, 256);
+    if (err < 0)
+        return err == -EINVAL ? -EOPNOTSUPP : err;
+    return in.probe.last_op >= IOR__URING_OP_SENDMSG_ZC ? 0 : -EOPNOTSUPP;
 }
 
 static int open_ring(const struct uring *u, bool deferred, struct io_uring *ring)
@@ -47,9 +50,10 @@ static int open_ring(const struct uring *u, bool deferred, struct io_uring *ring
     int err = io_uring_queue_init_params(u->options.entries, ring, &params);
     if (err < 0)
         return err == -EINVAL ? -EOPNOTSUPP : err;
-    if ((params.features & needed) != needed || !has_all(ring)) {
+    err = (params.features & needed) == needed ? look_for_all(ring) : -EOPNOTSUPP;
+    if (err < 0) {
         io_uring_queue_exit(ring);
-        return -EOPNOTSUPP;
+        return err;
     }
     int fd = ior__above_stdio(ring->ring_fd);
     if (fd < 0) {

@@ -136,6 +136,7 @@ ssize_t ior__uring_sent(void *engine, int fd, ior_id id)
             break;
         }
     }
+    (void)ior__uring_reap(u); /* it may have been submitted by a flush, or to make room for others */
     uring_clear(entry, URING_SENDING);
     return first_cause(entry, entry->send_result);
 }

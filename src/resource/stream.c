@@ -284,8 +284,12 @@ static IOR_APART ssize_t was_read(struct ior_resource *res, unsigned io, size_t 
     if (n == 0) {
         tell_eof(res);
     } else if (n == -EAGAIN) {
-        /* Neither bytes nor an end, yet a hang-up: nothing more will ever come. */
-        return (io & (IOR_HUP | IOR_ERR)) && !(res->bits & IOR__WRITE_DEAD) ? -EIO : 0;
+        /*
+         * Neither bytes nor an end, yet a hang-up: nothing more will ever come. (An engine that receives may tell the
+         * hang-up first.)
+         */
+        bool by_engine = (res->bits & IOR__IN_SET) && (res->applied & IOR_RECEIVES);
+        return (io & (IOR_HUP | IOR_ERR)) && !by_engine && !(res->bits & IOR__WRITE_DEAD) ? -EIO : 0;
     } else if (n == -ENOMEM || n == -ENOBUFS) {
         ior__backoff(res, (int)-n);
         return 0;
@@ -410,6 +414,10 @@ void ior__stream_connect_result(struct ior_resource *res)
 {
     const struct ior_os *os = res->cx->rt->os;
     const struct ior__stream_opts *opts = stream_of(res)->opts;
+    if (res->bits & IOR__WRITE_DEAD) {
+        ior__end(res, IOR_ERROR, res->error, -1); /* told before it was handed back */
+        return;
+    }
     int error = 0;
     uint32_t len = sizeof(error);
     int err = os->getsockopt(os->arg, res->fd, SOL_SOCKET, SO_ERROR, &error, &len);

@@ -29,6 +29,12 @@ def library():
     return fail("libioreactor.a is not built")
 
 
+def libraries():
+    """What a static link needs besides, as the pkg-config file says."""
+    with open(os.path.join(os.path.dirname(library()), "ioreactor.pc"), encoding="utf-8") as file:
+        return re.search(r"^Libs.private: *(.*)$", file.read(), re.M).group(1).split()
+
+
 def connect(path, server):
     for _ in range(1000):
         client = socket.socket(socket.AF_UNIX)
@@ -78,7 +84,7 @@ with tempfile.TemporaryDirectory() as work:
             file_name = os.path.join(work, name + ".c")
             with open(file_name, "w", encoding="utf-8") as file:
                 file.write(text)
-            command = [compiler, *FLAGS, "-I", os.path.join(source, "include"), file_name, library(), "-pthread"]
+            command = [compiler, *FLAGS, "-I", os.path.join(source, "include"), file_name, library(), *libraries()]
             if subprocess.run([*command, "-o", os.path.join(work, name)], check=False).returncode != 0:
                 fail(f"{compiler} does not compile it")
         echoes(os.path.join(work, "echo"), path)

@@ -58,7 +58,7 @@ with open(os.path.join(source, "docs", "testing-your-service.md"), encoding="utf
 if not block:
     fail("the page has no program")
 compilers = [compiler for compiler in ("gcc", "clang") if shutil.which(compiler)]
-if not compilers or not os.path.exists(os.path.join(build, "libioreactor-sim.a")):
+if not compilers or not os.path.exists(os.path.join(build, "libioreactor-sim.so")):
     print("skipped: no compiler, or built without the simulated world")
     sys.exit(77)
 with open(os.path.join(build, "CMakeCache.txt"), encoding="utf-8") as cache:
@@ -71,8 +71,8 @@ with tempfile.TemporaryDirectory() as folder:
         file.write(FRAME % block[1])
     for compiler in compilers:
         command = [compiler, "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I",
-                   os.path.join(source, "include"), text, os.path.join(build, "libioreactor-sim.a"),
-                   os.path.join(build, "libioreactor.a"), "-pthread", "-o", program]
+                   os.path.join(source, "include"), text, "-L", build, "-lioreactor-sim", "-lioreactor",
+                   f"-Wl,-rpath,{build}", "-o", program]
         if subprocess.run(command, check=False).returncode != 0:
             fail(f"{compiler} does not take it")
         if subprocess.run([program], check=False).returncode != 0:

@@ -35,6 +35,18 @@ def begin(*needs, programs=()):
     measure.raise_fd_limit()
 
 
+def engines(*names):
+    """Those of the engines that this build has, on this kernel."""
+    there = []
+    for name in names:
+        try:
+            measure.Server(measure.echo_command(name)).stop()
+            there.append(name)
+        except RuntimeError as reason:
+            print(f"without {name}: {reason}")
+    return there
+
+
 def limit(name):
     with open(os.path.join(HERE, "limits"), encoding="utf-8") as file:
         for line in file:

@@ -21,6 +21,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#if defined(IOR_COVERAGE)
+#include <gcov.h>
+#endif
+
 #include "check.h"
 #include "net.h"
 
@@ -351,7 +355,11 @@ int net_in_child(int (*child)(void *arg), void *arg)
     assert_true(pid >= 0);
     if (pid == 0) {
         setenv("CMOCKA_TEST_ABORT", "1", 1); /* a failed assertion must not go on with the parent's tests */
-        _exit(child(arg));
+        int answer = child(arg);
+#if defined(IOR_COVERAGE)
+        __gcov_dump(); /* _exit does not */
+#endif
+        _exit(answer);
     }
     while (waitpid(pid, &status, 0) < 0)
         assert_int_equal(errno, EINTR);

@@ -134,7 +134,7 @@ int main(void)
         die("getrlimit");
     fds.rlim_cur = fds.rlim_max;
     setrlimit(RLIMIT_NOFILE, &fds);
-    rests = calloc(fds.rlim_cur, sizeof *rests);
+    rests = calloc((size_t)fds.rlim_cur, sizeof *rests);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (!rests || epoll_fd < 0)
         die("start");

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 /* Ends the program where a call failed. */
@@ -49,6 +50,15 @@ static inline unsigned bench_number(int argc, char **argv, unsigned preset)
         exit(2);
     }
     return (unsigned)value;
+}
+
+static inline void bench_raise_fd_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
 }
 
 static inline int bench_compare(const void *a, const void *b)

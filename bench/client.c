@@ -3,57 +3,42 @@
  * The client of the measurements, without the library: simple and exact. It works in lock-step: all active connections
  * send their messages, then all answers are read and compared, and so on, so that the number of messages is known and
  * what they cost can be counted. Idle connections can be held beside the active ones. The server's CPU time is read
- * at both ends of the measured rounds, so that start, connects and warm-up are not in it.
+ * at both ends of the measured rounds, so that start, connects and warm-up are not in it. What a round is, each mode
+ * says: client/MODE.c.
  *
  * Answers one line of NAME=VALUE words. Connections are reset at the end, which leaves no port in TIME_WAIT.
  */
+#include "client/client.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <signal.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
-#define CONNECT_GROUP 100
+static const char usage[] =
+    "Usage: client -a 127.0.0.1:PORT [options]\n"
+    "  -m MODE     what a round is: echo (the default), ping (requests of RESP), broadcast (the first sends, all\n"
+    "              receive), churn (connect, echo, end), bulk (the server's bytes)\n"
+    "  -c N        active connections (1)\n"
+    "  -i N        idle connections beside them (0); echo and ping\n"
+    "  -d N        messages in flight on each active connection (1); echo and ping\n"
+    "  -s BYTES    size of a message (64); bulk: of all that comes\n"
+    "  -r ROUNDS   how many rounds (1000)\n"
+    "  -t SECONDS  instead of -r: as many rounds as fit\n"
+    "  -w ROUNDS   before that, not measured (3)\n"
+    "  -p PID      the server's process: its CPU time is measured\n"
+    "  -K          measure again for each line of stdin, with the same connections, until it ends\n"
+    "  -H          connect, echo once on each, print a line, wait until stdin ends\n"
+    "  -F          with -H: do not echo (but on one in a hundred, to know that they are accepted)\n";
 
-struct options {
-    struct sockaddr_in addr;
-    long active, idle, depth, size, rounds, warm;
-    double seconds; /* > 0: instead of rounds */
-    long pid;       /* of the server, 0: unknown */
-    int hold;       /* connect, echo once, and wait for the end of stdin */
-};
+static const struct mode *const modes[] = {&mode_echo, &mode_ping, &mode_broadcast, &mode_churn, &mode_bulk};
 
-static int *fds;
-static char *message, *answer;
-
-static const char usage[] = "Usage: client -a 127.0.0.1:PORT [options]\n"
-                            "  -c N        active connections (1)\n"
-                            "  -i N        idle connections beside them (0)\n"
-                            "  -d N        messages in flight on each active connection (1)\n"
-                            "  -s BYTES    size of a message (64)\n"
-                            "  -r ROUNDS   how many times all active connections send and are answered (1000)\n"
-                            "  -t SECONDS  instead of -r: as many rounds as fit\n"
-                            "  -w ROUNDS   before that, not measured (3)\n"
-                            "  -p PID      the server's process: its CPU time is measured\n"
-                            "  -H          connect, echo once on each, print a line, wait until stdin ends\n";
-
-static void die(const char *what)
-{
-    fprintf(stderr, "client: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-static void misuse(const char *what)
+_Noreturn static void misuse(const char *what)
 {
     fprintf(stderr, "client: %s\n%s", what, usage);
     exit(2);
@@ -63,7 +48,7 @@ static double clock_seconds(clockid_t clock)
 {
     struct timespec ts;
     if (clock_gettime(clock, &ts) < 0)
-        die("clock_gettime");
+        client_die("clock_gettime");
     return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
 }
 
@@ -74,89 +59,35 @@ static double server_cpu(const struct options *options)
         return 0;
     errno = clock_getcpuclockid((pid_t)options->pid, &clock);
     if (errno != 0)
-        die("the server's CPU time");
+        client_die("the server's CPU time");
     return clock_seconds(clock);
 }
 
-static int connect_one(const struct options *options)
+static void measure(const struct options *options, const struct mode *mode)
 {
-    struct linger reset = {.l_onoff = 1, .l_linger = 0};
-    struct timeval limit = {.tv_sec = 60};
-    int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        die("socket");
-    if (connect(fd, (const struct sockaddr *)&options->addr, sizeof options->addr) < 0)
-        die("connect");
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    return fd;
-}
-
-static void say(int fd, size_t len)
-{
-    if (send(fd, message, len, MSG_NOSIGNAL) != (ssize_t)len)
-        die("send");
-}
-
-static void hear(int fd, size_t len)
-{
-    ssize_t n = recv(fd, answer, len, MSG_WAITALL);
-    if (n != (ssize_t)len) {
-        errno = n < 0 ? errno : EPIPE;
-        die("recv");
-    }
-    if (memcmp(answer, message, len) != 0) {
-        errno = EBADMSG;
-        die("an answer differs");
-    }
-}
-
-static void one_round(const struct options *options, size_t len, long round)
-{
-    memcpy(message, &round, sizeof round < len ? sizeof round : len);
-    for (long i = 0; i < options->active; i++)
-        say(fds[i], len);
-    for (long i = 0; i < options->active; i++)
-        hear(fds[i], len);
-}
-
-/* Connects all, the active ones first, and sees that each is served; in groups that fit into a listener's backlog. */
-static void connect_all(const struct options *options)
-{
-    long total = options->active + options->idle, i, end;
-    fds = calloc((size_t)total, sizeof *fds);
-    if (!fds)
-        die("calloc");
-    for (long begin = 0; begin < total; begin = end) {
-        end = begin + CONNECT_GROUP < total ? begin + CONNECT_GROUP : total;
-        for (i = begin; i < end; i++) {
-            fds[i] = connect_one(options);
-            say(fds[i], (size_t)options->size);
-        }
-        for (i = begin; i < end; i++)
-            hear(fds[i], (size_t)options->size);
-    }
-}
-
-static void measure(const struct options *options)
-{
-    size_t len = (size_t)(options->depth * options->size);
     long round = 0;
     for (; round < options->warm; round++)
-        one_round(options, len, round);
+        mode->round(options, round);
     double cpu = server_cpu(options), began = clock_seconds(CLOCK_MONOTONIC), took = 0;
     for (round = 0; options->seconds > 0 ? took < options->seconds : round < options->rounds; round++) {
-        one_round(options, len, round);
+        mode->round(options, round);
         if (options->seconds > 0)
             took = clock_seconds(CLOCK_MONOTONIC) - began;
     }
     took = clock_seconds(CLOCK_MONOTONIC) - began;
     cpu = server_cpu(options) - cpu;
-    double messages = (double)round * (double)options->active * (double)options->depth;
+    double messages = (double)round * mode->messages(options);
     printf("connections=%ld idle=%ld messages=%.0f seconds=%.6f rate=%.1f cpu_ns=%.1f\n", options->active,
            options->idle, messages, took, messages / took, cpu * 1e9 / messages);
+    fflush(stdout);
+}
+
+static void measure_on_demand(const struct options *options, const struct mode *mode)
+{
+    char byte;
+    while (read(STDIN_FILENO, &byte, 1) == 1)
+        if (byte == '\n')
+            measure(options, mode);
 }
 
 static void hold(const struct options *options)
@@ -192,72 +123,82 @@ static struct sockaddr_in address(const char *text)
     return addr;
 }
 
-static struct options parse(int argc, char **argv)
+static const struct mode *mode_named(const char *name)
 {
-    struct options options = {.active = 1, .depth = 1, .size = 64, .rounds = 1000, .warm = 3};
-    for (int c; (c = getopt(argc, argv, "a:c:i:d:s:r:t:w:p:H")) != -1;) {
-        switch (c) {
-        case 'a':
-            options.addr = address(optarg);
-            break;
-        case 'c':
-            options.active = number(optarg, 1);
-            break;
-        case 'i':
-            options.idle = number(optarg, 0);
-            break;
-        case 'd':
-            options.depth = number(optarg, 1);
-            break;
-        case 's':
-            options.size = number(optarg, 1);
-            break;
-        case 'r':
-            options.rounds = number(optarg, 1);
-            break;
-        case 't':
-            options.seconds = atof(optarg);
-            break;
-        case 'w':
-            options.warm = number(optarg, 0);
-            break;
-        case 'p':
-            options.pid = number(optarg, 1);
-            break;
-        case 'H':
-            options.hold = 1;
-            break;
-        default:
-            misuse("see above");
-        }
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        if (strcmp(modes[i]->name, name) == 0)
+            return modes[i];
+    misuse(name);
+}
+
+/* The option letters that take a number: where it goes, and the least that makes sense. */
+static long *numeric(struct options *options, int letter, long *least)
+{
+    *least = letter == 'i' || letter == 'w' ? 0 : 1;
+    switch (letter) {
+    case 'c':
+        return &options->active;
+    case 'i':
+        return &options->idle;
+    case 'd':
+        return &options->depth;
+    case 's':
+        return &options->size;
+    case 'r':
+        return &options->rounds;
+    case 'w':
+        return &options->warm;
+    case 'p':
+        return &options->pid;
+    default:
+        return NULL;
     }
-    if (options.addr.sin_port == 0 || optind != argc)
+}
+
+static const struct mode *parse(struct options *options, int argc, char **argv)
+{
+    const struct mode *mode = &mode_echo;
+    for (int c; (c = getopt(argc, argv, "a:c:i:d:s:r:t:w:p:m:HFK")) != -1;) {
+        long least, *target = numeric(options, c, &least);
+        if (target)
+            *target = number(optarg, least);
+        else if (c == 'a')
+            options->addr = address(optarg);
+        else if (c == 'm')
+            mode = mode_named(optarg);
+        else if (c == 't')
+            options->seconds = atof(optarg);
+        else if (c == 'H')
+            options->hold = true;
+        else if (c == 'F')
+            options->fresh = true;
+        else if (c == 'K')
+            options->keep = true;
+        else
+            misuse("see above");
+    }
+    if (options->addr.sin_port == 0 || optind != argc)
         misuse("an address is wanted, and options only");
-    if (options.depth * options.size >
-        131072) /* It sends before it reads: all of it must fit into the kernel's buffers. */
-        misuse("depth times size is at most 131072");
-    return options;
+    if (options->fresh && !options->hold)
+        misuse("-F is for -H");
+    return mode;
 }
 
 int main(int argc, char **argv)
 {
-    struct options options = parse(argc, argv);
+    struct options options = {.active = 1, .depth = 1, .size = 64, .rounds = 1000, .warm = 3};
+    const struct mode *mode = parse(&options, argc, argv);
     struct rlimit limit;
-    size_t len = (size_t)(options.depth * options.size);
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
-    message = malloc(len);
-    answer = malloc(len);
-    if (!message || !answer)
-        die("malloc");
-    for (size_t i = 0; i < len; i++)
-        message[i] = (char)('!' + i % 90);
-    connect_all(&options);
+    mode->begin(&options);
     if (options.hold)
         hold(&options);
+    else if (options.keep)
+        measure_on_demand(&options, mode);
     else
-        measure(&options);
+        measure(&options, mode);
     return 0;
 }

@@ -219,6 +219,9 @@ static size_t unix_name(const struct ior_addr *addr, const unsigned char **ret_n
     const unsigned char *name = addr->raw + PATH_OFFSET;
     size_t len = addr->len > PATH_OFFSET ? addr->len - PATH_OFFSET : 0;
 
+    /* A kernel may count one byte more: the zero behind a path that fills sun_path. */
+    if (len > PATH_SIZE)
+        len = PATH_SIZE;
     *ret_abstract = len > 0 && name[0] == 0;
 #if !defined(__linux__)
     *ret_abstract = false;

@@ -87,6 +87,7 @@ struct ior__deadlines {
 /* The queues whose first bytes the engine is writing; linked through next and previous. */
 struct ior__sending {
     struct ior__output *first, *last;
+    uint64_t begun_ns; /* all of them in one turn */
 };
 
 /* A timer of a service. */
@@ -207,6 +208,7 @@ struct ior_runtime {
     /* failing waits */
     int wait_error;
     uint64_t wait_backoff_ns;
+    uint64_t unarmed_ns; /* when back-offs are over that there was no memory to arm; IOR_NEVER: none */
     uint64_t last_stale_turn;
     uint64_t turns, records_taken, stale_records, rebuilds, commands_served, timers_fired, wakes_before;
 };
@@ -324,13 +326,24 @@ int ior__idle_start(struct ior_resource *res, uint64_t idle_ns);
 void ior__deadlines_due(struct ior__deadlines *deadlines);
 void ior__backoff(struct ior_resource *res, int err);
 void ior__fd_freed(struct ior_runtime *rt);
+void ior__unarmed_over(struct ior_runtime *rt);
 uint64_t ior__deadline_after(const struct ior_runtime *rt, uint64_t after_ns);
+
+/* Bytes came or went at `ns`. That moves the deadline later only: it may have been set anew since, and its node with it. */
+static inline void ior__touch_idle_at(struct ior_resource *res, uint64_t ns)
+{
+    struct ior__deadlines *deadlines = res->deadlines;
+    if (!deadlines || deadlines->idle_ns == IOR_NEVER)
+        return;
+    uint64_t *at_ns = &deadlines->at_ns[IOR_DEADLINE_IDLE];
+    uint64_t later_ns = ior_time_add(ns, deadlines->idle_ns);
+    if (later_ns > *at_ns || *at_ns == IOR_NEVER)
+        *at_ns = later_ns;
+}
 
 static inline void ior__touch_idle(struct ior_resource *res)
 {
-    struct ior__deadlines *deadlines = res->deadlines;
-    if (deadlines && deadlines->idle_ns != IOR_NEVER)
-        deadlines->at_ns[IOR_DEADLINE_IDLE] = ior_time_add(res->cx->rt->now_ns, deadlines->idle_ns);
+    ior__touch_idle_at(res, res->cx->rt->now_ns);
 }
 
 /* ---- service_timers.c ---- */

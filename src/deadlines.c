@@ -119,16 +119,16 @@ int ior_deadline(struct ior_context *cx, ior_id id, int which, uint64_t after_ns
 
 /*
  * The kernel was out of memory or fds: no I/O on the resource until the back-off ends. Told once for each spell. Where
- * not even the back-off can be armed, the next turn tries again.
+ * there is no memory for a deadline either, the runtime remembers the time, and looks for the resource then.
  */
 void ior__backoff(struct ior_resource *res, int err)
 {
     struct ior_runtime *rt = res->cx->rt;
     uint64_t ns = (res->bits & IOR__LISTENER) ? BACKOFF_ACCEPT_NS : BACKOFF_FIRST_NS;
-    if (ior__deadline_set(res, IOR__DEADLINE_BACKOFF, ior_time_add(rt->now_ns, ns)) < 0) {
-        ior__work_add(rt, res);
-        ior__ready_add(rt, res, IOR_READ); /* nobody else would serve what no engine knows of */
-    } else if (!(res->bits & IOR__BACKOFF)) {
+    uint64_t until_ns = ior_time_add(rt->now_ns, ns);
+    if (ior__deadline_set(res, IOR__DEADLINE_BACKOFF, until_ns) < 0 && until_ns < rt->unarmed_ns)
+        rt->unarmed_ns = until_ns;
+    if (!(res->bits & IOR__BACKOFF)) {
         res->bits |= IOR__BACKOFF | IOR__SHRINK;
         if (res->bits & IOR__LISTENER)
             rt->starving++;
@@ -152,6 +152,18 @@ static void backoff_over(struct ior_resource *res)
     ior__ready_add(rt, res, IOR_READ);
 }
 
+/* Back-offs that could not be armed are over. Rare enough for a look at each slot. */
+void ior__unarmed_over(struct ior_runtime *rt)
+{
+    rt->unarmed_ns = IOR_NEVER;
+    for (uint32_t i = 0; i < rt->slots.made; i++) {
+        struct ior_resource *res = ior__slots_at(&rt->slots, i);
+        const struct ior__deadlines *deadlines = res ? res->deadlines : NULL;
+        if (res && (!deadlines || deadlines->at_ns[IOR__DEADLINE_BACKOFF] == IOR_NEVER))
+            backoff_over(res);
+    }
+}
+
 /* An fd or a slot became free: the listeners that wait for one try again at once. */
 void ior__fd_freed(struct ior_runtime *rt)
 {
@@ -169,6 +181,10 @@ static void idle_due(struct ior_resource *res)
 {
     struct ior__deadlines *deadlines = res->deadlines;
     if ((res->bits & IOR__STREAM) && (ior__wanted(res) & IOR_READ)) {
+        if ((res->bits & IOR__IN_SET) && (res->applied & IOR_RECEIVES)) {
+            ior__leave_set(res); /* then what arrived is in the engine's hands, or the kernel's */
+            ior__work_add(res->cx->rt, res);
+        }
         ior__handle_io(res, IOR_READ);
         if ((res->bits & IOR__ENDING) || deadlines->idle_ns == IOR_NEVER)
             return;
@@ -184,9 +200,7 @@ static void fire(struct ior_resource *res, int which)
     struct ior_event ev = {.type = IOR_EV_DEADLINE};
     switch (which) {
     case IOR_DEADLINE_USER:
-        ior__tell_pending(res);
-        if (!(res->bits & IOR__ENDING))
-            ior__tell(res, &ev);
+        ior__tell(res, &ev);
         break;
     case IOR_DEADLINE_IDLE:
         idle_due(res);
@@ -229,6 +243,10 @@ void ior__deadlines_due(struct ior__deadlines *deadlines)
                 which = i;
         }
         due &= ~(1u << which);
+        if (which == IOR_DEADLINE_USER)
+            ior__tell_pending(res); /* OPEN comes before the deadline, and may move it */
+        if (res->bits & IOR__ENDING)
+            return; /* the deadlines are gone */
         if (deadlines->at_ns[which] > now_ns)
             continue; /* a callback of this loop moved it */
         deadlines->at_ns[which] = IOR_NEVER;

@@ -77,7 +77,8 @@ void ior__io_done(struct ior_resource *res, unsigned io, int r)
         ior__end(res, IOR_ERROR, -r, -1);
     } else if (r == IOR_IO_MORE) {
         ior__ready_add(rt, res, io);
-    } else if (IOR_UNLIKELY((res->bits & (IOR__WRITE_DEAD | IOR__PAUSED | IOR__BACKOFF)) == IOR__WRITE_DEAD)) {
+    } else if (IOR_UNLIKELY((res->bits & (IOR__WRITE_DEAD | IOR__PAUSED | IOR__BACKOFF | IOR__IN_READY)) ==
+                            IOR__WRITE_DEAD)) {
         ior__end(res, IOR_ERROR, res->error, -1); /* what was to be read has been */
     }
 }
@@ -243,7 +244,9 @@ int ior_emit(struct ior_emit *emit, const struct ior_event *ev)
         return -EAGAIN;
     struct ior_event own = *ev;
     ior__touch_idle(res);
-    if (!(res->bits & IOR__CLOSING))
+    bool lost =
+        ev->type == IOR_EV_EOF && (res->bits & IOR__WRITE_DEAD); /* it is no end in order: END tells the cause */
+    if (!(res->bits & IOR__CLOSING) && !lost)
         ior__tell(res, &own);
     if (ev->type == IOR_EV_EOF && !(res->bits & (IOR__ENDING | IOR__EOF_SEEN))) {
         res->bits |= IOR__EOF_SEEN;

@@ -3,6 +3,8 @@
 #ifndef IOR_SRC_KINDS_H
 #define IOR_SRC_KINDS_H
 
+#include <stddef.h>
+
 #include "core.h"
 
 /* Stream options as kept: shared by all streams of a listener, also across runtimes, hence the atomic count. */
@@ -37,6 +39,9 @@ struct ior__stream {
     struct ior__unread *unread;
     uint64_t discarded; /* input read while closing */
 };
+
+/* Behind a stream lies the memory of its service (user_size), aligned for any type as malloc's is. */
+#define IOR__STREAM_BYTES ((sizeof(struct ior__stream) + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1))
 
 /* Inside ACCEPTED: the connection on offer. */
 struct ior__accepting {
@@ -92,8 +97,11 @@ static inline bool ior__engine_receives(const struct ior_resource *res)
     return (res->bits & looked) == (IOR__STREAM | IOR__SOCKET);
 }
 
-/* The end of a resource: what the engine had received, or accepted, goes into the resource. */
-void ior__stream_take_held(struct ior_resource *res);
+/*
+ * The end of a resource: what the engine had received, or accepted, goes into the resource. -errno: the error behind
+ * what was received, or -ENOMEM: not all could be kept.
+ */
+int ior__stream_take_held(struct ior_resource *res);
 void ior__listener_take_held(struct ior_resource *res);
 bool ior__listener_holds(const struct ior_resource *res);
 

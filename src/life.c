@@ -217,6 +217,10 @@ static int first_watch(struct ior_runtime *rt, struct ior_resource *res)
     int err = fd_owners_reserve(rt, res->fd);
     if (before && !(before->bits & IOR__IN_SET))
         return -EEXIST; /* as far as anybody can tell */
+    if (before) {
+        ior__send_stop(before); /* an engine forgets what it writes when the number is another's */
+        ior__work_add(rt, before);
+    }
     if (err == 0)
         err = rt->engine_ops->watch(rt->engine, res->fd, res->id, wanted);
     if (err < 0 && err != -EPERM)
@@ -282,16 +286,17 @@ void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadlin
         return;
     if (res->error != 0 && why == IOR_EOF)
         why = IOR_ERROR; /* an orderly end, but for what was latched before */
-    if (why == IOR_TIMEOUT)
-        res->error = (int16_t)error;
-    ior__latch_error(res, error);
+    if (why != IOR_TIMEOUT)
+        ior__latch_error(res, error);
+    if (why == IOR_ERROR && (res->bits & IOR__STREAM) && error != ENOMEM)
+        res->bits |= IOR__WRITE_DEAD; /* the kernel tells a failure only once: registered again it ends by it again */
     res->why = (uint8_t)why;
     res->which = (uint8_t)(deadline + 1);
     if ((res->bits & (IOR__LISTENER | IOR__BACKOFF)) == (IOR__LISTENER | IOR__BACKOFF))
         rt->starving--;
     res->bits = (res->bits & ~(uint32_t)IOR__BACKOFF) | IOR__ENDING;
     ior__leave_set(res);
-    ior__send_settle(res);
+    ior__send_stop(res);
     fd_owner_clear(rt, res);
     ior__deadlines_drop(res);
     if (res->bits & IOR__IN_WORK)
@@ -381,7 +386,7 @@ static void tell_end(struct ior_resource *res)
         unread += ((struct ior__stream *)res)->discarded;
     struct ior_event ev = {.type = IOR_EV_END};
     ev.end.why = (enum ior_why)res->why;
-    ev.end.error = res->error;
+    ev.end.error = ev.end.why == IOR_TIMEOUT ? ETIMEDOUT : res->error;
     ev.end.deadline = (int)res->which - 1;
     ev.end.written = res->written;
     ev.end.unsent = ior__output_left(res);
@@ -391,13 +396,17 @@ static void tell_end(struct ior_resource *res)
     ior__tell(res, &ev);
 }
 
-/* What the engine took from the fd and nobody saw goes with the resource. */
-static void take_held(struct ior_resource *res)
+/*
+ * What the engine took from the fd and nobody saw goes with the resource. The answer is an error among it: no part of
+ * this end, and not told by the kernel again, so it stays with the resource, as a failed write does.
+ */
+static int take_held(struct ior_resource *res)
 {
     if ((res->bits & (IOR__STREAM | IOR__SOCKET)) == (IOR__STREAM | IOR__SOCKET))
-        ior__stream_take_held(res);
-    else if (res->ops == &ior__listener_ops)
+        return ior__stream_take_held(res);
+    if (res->ops == &ior__listener_ops)
         ior__listener_take_held(res);
+    return 0;
 }
 
 /* Tells END, frees the id, hands the resource over. */
@@ -406,9 +415,13 @@ static void finalize(struct ior_resource *res)
     struct ior_context *cx = res->cx;
     struct ior_runtime *rt = cx->rt;
     ior__output_open(res);
-    if (IOR_UNLIKELY(rt->does_io))
-        take_held(res);
+    ior__send_settle(res);
+    int held_error = IOR_UNLIKELY(rt->does_io) ? take_held(res) : 0;
     tell_end(res);
+    if (IOR_UNLIKELY(held_error < 0) && !(res->bits & IOR__WRITE_DEAD)) {
+        res->error = (int16_t)-held_error;
+        res->bits |= IOR__WRITE_DEAD;
+    }
     ior__output_leave(res);
     detach(res);
     void (*handover)(void *, struct ior_context *, struct ior_resource *) =

@@ -32,6 +32,7 @@
 #include <unistd.h>
 #if defined(__linux__)
 #include <sys/sendfile.h>
+#include <sys/syscall.h>
 #endif
 
 #ifndef MSG_NOSIGNAL
@@ -40,6 +41,9 @@
 #if defined(__linux__) && !defined(RWF_NOSIGNAL)
 #define RWF_NOSIGNAL 0x100
 #endif
+
+/* Some 32-bit systems have both sizes; ior_flags in cmake/Flags.cmake asks for the long one. */
+_Static_assert(sizeof(off_t) == 8, "files past 2 GiB need 64 bits");
 
 /* The lowest fd the library uses. */
 #define FD_LOWEST 3
@@ -315,7 +319,8 @@ static ssize_t os_write(void *arg, int fd, const struct iovec *iov, int n)
     static atomic_bool flag_unknown;
 
     if (!atomic_load_explicit(&flag_unknown, memory_order_relaxed)) {
-        ssize_t written = pwritev2(fd, iov, n, -1, RWF_NOSIGNAL);
+        /* By its number, since musl has no pwritev2 before 1.2.5. The offset, -1 for where the fd is, has two halves. */
+        ssize_t written = syscall(SYS_pwritev2, fd, iov, (long)n, -1L, -1L, (long)RWF_NOSIGNAL);
 
         if (written >= 0)
             return written;

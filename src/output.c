@@ -164,6 +164,7 @@ static int begin_send(struct ior_resource *res, const struct iovec *iov, int n, 
     int err = rt->engine_ops->send(rt->engine, res->fd, res->id, iov, n);
     if (err < 0)
         return err;
+    rt->sending.begun_ns = rt->now_ns;
     out->in_flight = len;
     out->owner = res;
     out->next = NULL;
@@ -280,37 +281,51 @@ static ssize_t take_sent(struct ior_resource *res)
         out->previous->next = out->next;
     else
         rt->sending.first = out->next;
+    if (!rt->sending.first)
+        rt->sends_awaited = false;
     out->next = out->previous = NULL;
     out->owner = NULL;
     out->in_flight = 0;
-    if (n > 0) {
-        consume(res, (uint64_t)n);
-        ior__touch_idle(res);
-    }
     return n;
 }
 
-void ior__send_settle(struct ior_resource *res)
+/* In a request, where no buffer may be released: what was written leaves the queue later. */
+void ior__send_stop(struct ior_resource *res)
 {
     struct ior__output *out = res->output;
-    if (!out || out->in_flight == 0)
+    if (!out || !out->owner)
         return;
     ssize_t n = take_sent(res);
-    ior__output_release(res); /* an empty queue is primed before it goes on elsewhere */
-    if (n < 0 && n != -EAGAIN && n != -ENOBUFS && n != -ENOMEM && n != -EINTR) {
+    if (n > 0) {
+        out->in_flight = (uint64_t)n;
+    } else if (n < 0 && n != -EAGAIN && n != -ENOBUFS && n != -ENOMEM && n != -EINTR) {
         ior__latch_error(res, (int)-n);
         res->bits |= IOR__WRITE_DEAD;
     }
 }
 
+void ior__send_settle(struct ior_resource *res)
+{
+    struct ior__output *out = res->output;
+    uint64_t written = out ? out->in_flight : 0;
+    if (written == 0)
+        return;
+    out->in_flight = 0;
+    consume(res, written);
+    ior__output_release(res);
+}
+
 void ior__sends_done(struct ior_runtime *rt)
 {
-    rt->sends_awaited = false;
     for (struct ior__output *out = rt->sending.first; out; out = rt->sending.first) {
         struct ior_resource *res = out->owner;
         uint64_t tried = out->in_flight;
         ssize_t n = take_sent(res);
-        ior__output_release(res); /* an empty queue is primed before anybody sends again */
+        if (n > 0) {
+            consume(res, (uint64_t)n);
+            ior__touch_idle_at(res, rt->sending.begun_ns);
+        }
+        ior__output_release(res); /* at once: services may send before the end of the turn */
         if (IOR_LIKELY(!res->output) && !(res->bits & IOR__WRITE_UNUSUAL_BITS))
             continue;
         if (n != -EINTR)
@@ -342,20 +357,27 @@ static void write_out(struct ior_resource *res)
     wrote(res, r);
 }
 
+/* There is room: unread bytes are told again, and so is what a kind of the user's own holds back. */
+static void read_again(struct ior_resource *res)
+{
+    bool unread = ior_resource_unread(res, NULL, 0, NULL) > 0;
+    if (unread)
+        res->bits |= IOR__AGAIN;
+    if (unread || !(res->bits & IOR__STREAM))
+        ior__ready_add(res->cx->rt, res, IOR_READ);
+}
+
 /* Lets reading go on and tells DRAINED, where the queue has fallen far enough. */
 static void relax(struct ior_resource *res)
 {
     struct ior__output *out = res->output;
-    struct ior_runtime *rt = res->cx->rt;
     const struct ior__marks *marks = ior__marks_of(res);
     uint64_t charge = out ? out->charge : 0;
     uint64_t room = marks->cap - (out ? out->need : 0);
     if ((res->bits & IOR__FULL) && charge <= marks->low) {
         res->bits &= ~(uint32_t)IOR__FULL;
-        if (!(res->bits & (IOR__PAUSED | IOR__CLOSING)) && ior_resource_unread(res, NULL, 0, NULL) > 0) {
-            res->bits |= IOR__AGAIN;
-            ior__ready_add(rt, res, IOR_READ);
-        }
+        if (!(res->bits & (IOR__PAUSED | IOR__CLOSING)))
+            read_again(res);
     }
     bool costly =
         out && out->cost > marks->cap; /* refused for its many pieces: a quarter of the bound is the low mark */
@@ -366,8 +388,8 @@ static void relax(struct ior_resource *res)
     if (out)
         out->need = 0;
     ior__tell_pending(res); /* it may be so new that nothing was told of it yet */
-    if (res->bits & (IOR__ENDING | IOR__CLOSING))
-        return;
+    if (res->bits & (IOR__ENDING | IOR__CLOSING | IOR__OWED))
+        return; /* OWED: what was sent in these callbacks is told with it, later */
     struct ior_event ev = {.type = IOR_EV_DRAINED};
     ior__tell(res, &ev);
 }
@@ -376,6 +398,10 @@ void ior__flush(struct ior_resource *res)
 {
     ior__output_open(res);
     struct ior__output *out = res->output;
+    if (out && out->in_flight > 0 && !out->owner) {
+        ior__send_settle(res); /* stopped in a request, and it goes on */
+        out = res->output;
+    }
     if (out && out->head && out->in_flight == 0 &&
         !(res->bits & (IOR__BLOCKED | IOR__WRITE_DEAD | IOR__BACKOFF | IOR__CONNECTING)))
         write_out(res);
@@ -439,6 +465,7 @@ void ior__output_leave(struct ior_resource *res)
     struct ior_runtime *rt = res->cx->rt;
     if (!out)
         return;
+    out->os = rt->os;
     rt->blocks--;
     rt->output_bytes -= out->memory + count_bufs(out, rt, ior__buf_uncount);
 }
@@ -450,7 +477,9 @@ int ior__output_enter(struct ior_resource *res, struct ior_runtime *rt)
         return 0;
     rt->blocks++;
     rt->output_bytes += out->memory + count_bufs(out, rt, ior__buf_count);
-    if (ior__output_held(rt) > rt->output_cap_bytes) {
+    while (rt->output_bytes > rt->output_cap_bytes && rt->pool)
+        ior__output_block_free(rt, ior__output_get(rt));
+    if (rt->output_bytes > rt->output_cap_bytes) {
         ior__output_leave(res);
         return -ENOBUFS;
     }

@@ -41,8 +41,9 @@ struct ior__output {
     uint64_t need;            /* DRAINED waits until so much room is there, towards the cap */
     struct ior__output *next; /* of the pool, or of those the engine writes */
     struct ior__output *previous;
-    struct ior_resource *owner; /* whose first `in_flight` bytes the engine writes */
-    uint64_t in_flight;         /* 0: none */
+    struct ior_resource *owner; /* set while the engine writes the first `in_flight` bytes */
+    uint64_t in_flight;         /* without an owner: they are written, and still in the queue; 0: none */
+    const struct ior_os *os;    /* of a queue that has left its runtime: what closes its files */
     struct ior__piece first_piece;
     unsigned char room[];
 };
@@ -132,10 +133,11 @@ static inline bool ior__flush_small(struct ior_runtime *rt, struct ior_resource 
 }
 
 /*
- * For engines that do the I/O. Once the wait is over, what the engine wrote is known; ior__send_settle asks for one
- * resource without waiting for that, and tells nobody.
+ * For engines that do the I/O. Once the wait is over, what the engine wrote is known. Where a resource ends before that,
+ * ior__send_stop finds out, and ior__send_settle takes it out of the queue.
  */
 void ior__sends_done(struct ior_runtime *rt);
+void ior__send_stop(struct ior_resource *res);
 void ior__send_settle(struct ior_resource *res);
 
 /* A write failed for good: writing stops, what is to be read is read, then END with the first cause. */

@@ -75,10 +75,10 @@ int ior_touch(struct ior_context *cx, ior_id id)
 
 static const struct ior_os *os_of(const struct ior_resource *res)
 {
-    const struct ior__stream_opts *opts = NULL;
     if (res->bits & IOR__STREAM)
-        opts = ((const struct ior__stream *)(const void *)res)->opts;
-    return opts ? opts->os : ior_os_default();
+        return ((const struct ior__stream *)(const void *)res)->opts->os;
+    const struct ior__output *out = res->output;
+    return out ? out->os : ior_os_default();
 }
 
 void ior_resource_free(struct ior_resource *res)

@@ -142,6 +142,7 @@ int ior_runtime_new(const struct ior_config *config, const struct ior_handler *h
     if (!rt)
         return -ENOMEM;
     rt->os = in.os ? in.os : ior_os_default();
+    rt->unarmed_ns = IOR_NEVER;
     ior__queue_clear(&rt->work);
     ior__queue_clear(&rt->ended);
     set_limits(rt, &in);
@@ -235,6 +236,8 @@ static uint64_t next_deadline(const struct ior_runtime *rt)
     if (has_work(rt))
         return 0;
     uint64_t timer_ns = ior__timers_next(&rt->timers);
+    if (IOR_UNLIKELY(rt->unarmed_ns < timer_ns))
+        timer_ns = rt->unarmed_ns;
     if (IOR_LIKELY(rt->stops == 0 && !rt->commands_left))
         return timer_ns;
     uint64_t stop_ns = ior__stop_deadline(rt);
@@ -304,6 +307,8 @@ static void turn(struct ior_runtime *rt, uint64_t wait_ns)
     ior__dispatch(rt, count);
     if (ior__timers_next(&rt->timers) <= rt->now_ns)
         ior__fire_timers(rt);
+    if (IOR_UNLIKELY(rt->unarmed_ns <= rt->now_ns))
+        ior__unarmed_over(rt);
     if (commands_wait(rt))
         ior__serve_commands(rt);
     if (rt->stops > 0)

@@ -67,7 +67,8 @@ static int admit(struct ior_resource *res, uint64_t charge, uint64_t cost, uint6
     uint64_t whole = memory + (out ? 0 : IOR__OUTPUT_BLOCK);
     if (charge > marks->cap || memory > rt->output_cap_bytes - IOR__OUTPUT_BLOCK)
         return -EMSGSIZE;
-    bool over = held + charge > marks->cap || (out && out->cost + cost > IOR__COST_TIMES * marks->cap);
+    bool over = held + charge > marks->cap ||
+                (out && out->cost > 0 && out->cost + cost > IOR__COST_TIMES * marks->cap); /* the first always fits */
     while (rt->output_bytes + whole > rt->output_cap_bytes && rt->pool)
         ior__output_block_free(rt, ior__output_get(rt));
     bool starved = rt->output_bytes + whole > rt->output_cap_bytes;

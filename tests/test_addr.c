@@ -203,6 +203,22 @@ static void r79_nothing_is_cut_short(void **state)
     }
 }
 
+/* Whatever length is given: nothing past sun_path is a name. */
+static void any_unix_address_fits_the_longest_text(void **state)
+{
+    const struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    struct ior_addr addr;
+    char text[IOR_ADDR_TEXT_MAX];
+    (void)state;
+    for (unsigned fill = 0; fill < 2; fill++) {
+        memset(addr.raw, (int)fill, sizeof(addr.raw)); /* an abstract name of zeros, a path of \x01 */
+        memcpy(addr.raw, &sun, offsetof(struct sockaddr_un, sun_path));
+        addr.len = sizeof(addr.raw);
+        int len = ior_addr_format(&addr, text, sizeof(text));
+        assert_int_equal(len, 5 + 4 * sizeof(sun.sun_path) - (fill == 0 ? 3 : 0));
+    }
+}
+
 static void format_needs_room_for_all_of_it(void **state)
 {
     static const char *const texts[] = {"127.0.0.1:80", "[fe80::1%17]:65535", "unix:/run/x", "unix:@\\x00"};
@@ -362,6 +378,7 @@ int main(void)
         cmocka_unit_test(what_is_no_address_is_refused),
         cmocka_unit_test(zones_are_names_or_numbers),
         cmocka_unit_test(r79_nothing_is_cut_short),
+        cmocka_unit_test(any_unix_address_fits_the_longest_text),
         cmocka_unit_test(format_needs_room_for_all_of_it),
         cmocka_unit_test(any_address_fits_the_text_that_is_promised),
         cmocka_unit_test(what_names_no_endpoint_has_no_text),

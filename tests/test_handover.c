@@ -319,6 +319,24 @@ static void idle_starts_anew(void **state)
 
 /* ---- release and free ---- */
 
+/* The kernel tells once why a connect failed, and then only that the socket is hung up, again and again. */
+static void a_refused_connect_ends_again(void **state)
+{
+    struct recorder *r = rec_new();
+    int fd;
+    (void)state;
+    r->keep = true;
+    ior_id id = rec_connect(r, "192.0.2.7:80", NULL, &fd);
+    rec_settle(r);
+    script_refused(r->script, fd, ECONNREFUSED);
+    rec_settle(r);
+    rec_expect(r, "registered 1\nend 1 error ECONNREFUSED 0 0 0\nhandover 1\n");
+    (void)rec_register(r, rec_of(r, id)->handed);
+    rec_settle(r);
+    rec_expect(r, "registered 2\nend 2 error ECONNREFUSED 0 0 0\nhandover 2\n");
+    rec_free(r);
+}
+
 static void held_by_the_service_over_the_end_of_the_runtime(void **state)
 {
     ior_id id;
@@ -345,6 +363,7 @@ int main(void)
         cmocka_unit_test(finished_stays_finished),
         cmocka_unit_test(finishing_goes_on),
         cmocka_unit_test(connecting_goes_on),
+        cmocka_unit_test(a_refused_connect_ends_again),
         cmocka_unit_test(a_broken_stream_goes_on_to_its_end),
         cmocka_unit_test(a_broken_pipe_goes_on_to_its_end),
         cmocka_unit_test(a_full_stream_stays_full),

@@ -122,6 +122,31 @@ static void unread_without_memory(void **state)
     live_alloc_stop();
 }
 
+/* Out of fds, and of memory for the back-off: the listener waits all the same, the loop sleeps, and both come back. */
+static void back_off_without_memory(void **state)
+{
+    struct recorder *r;
+    int fd;
+    (void)state;
+    live_alloc_start();
+    r = rec_new();
+    ior_id id = rec_listen(r, "192.0.2.1:80", NULL, &fd);
+    rec_settle(r);
+    script_fd_limit(r->script, script_open_fds(r->script));
+    script_accept_from(r->script, fd, "192.0.2.9:4000");
+    live_alloc_fail(1, true);
+    unsigned turns = rec_pass(r, IOR_NS_PER_SEC);
+    assert_in_range(turns, 1, 40);
+    assert_int_equal(rec_of(r, id)->accept_events, 0);
+    assert_int_equal(rec_of(r, id)->errors, 1);
+    script_fd_limit(r->script, 0);
+    live_alloc_fail(0, false);
+    rec_pass(r, IOR_NS_PER_SEC);
+    assert_int_equal(rec_of(r, id)->accept_events, 1);
+    rec_free(r);
+    live_alloc_stop();
+}
+
 /* A deadline that was asked for is kept, or the stream ends for the lack of it; it is not forgotten. */
 static void idle_after_a_connect_without_memory(void **state)
 {
@@ -208,6 +233,7 @@ int main(void)
         cmocka_unit_test(inv01_memory_is_gone_for_good),
         cmocka_unit_test(inv05_a_refused_send_changes_nothing),
         cmocka_unit_test(unread_without_memory),
+        cmocka_unit_test(back_off_without_memory),
         cmocka_unit_test(idle_after_a_connect_without_memory),
         cmocka_unit_test(inv14_a_thousand_connections_leave_nothing),
         cmocka_unit_test(inv14_an_idle_connection_is_small),

@@ -338,6 +338,18 @@ static void files_are_sent_and_read_from_their_offset(void **state)
     assert_memory_equal(bytes, "6789", 4);
     assert_int_equal(os->pread(os->arg, file, bytes, 4, 10), 0);
     assert_int_equal(lseek(file, 0, SEEK_CUR), 10);
+    assert_int_equal(os->recv(os->arg, fds[0], bytes, sizeof(bytes)), 2);
+
+    /* Past 4 GiB, also where a long has 32 bits. */
+    const uint64_t far = (UINT64_C(1) << 32) + 4;
+    assert_int_equal(lseek(file, (off_t)far, SEEK_SET), (off_t)far);
+    assert_int_equal(write(file, "far", 3), 3);
+    assert_int_equal(os->pread(os->arg, file, bytes, 4, far), 3);
+    assert_memory_equal(bytes, "far", 3);
+    assert_int_equal(os->sendfile(os->arg, fds[1], file, far, 100), 3);
+    assert_int_equal(os->recv(os->arg, fds[0], bytes, sizeof(bytes)), 3);
+    assert_memory_equal(bytes, "far", 3);
+
     /* Where sendfile cannot, or the offset is none, it says so. */
     assert_int_equal(os->sendfile(os->arg, fds[1], fds[0], 0, 1) < 0, 1);
     assert_int_equal(os->sendfile(os->arg, fds[1], file, UINT64_MAX, 1), -EINVAL);

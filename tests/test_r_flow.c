@@ -131,7 +131,7 @@ static void r37_slow_reader_costs_bounded_memory(void **state)
     net_write(other, "x", 1); /* the others are served meanwhile */
     probe_until(p, probe_of(p, good)->bytes == 1);
     net_read(other, &byte, 1);
-    probe_read_pattern(p, greedy, 0, sent, 65536); /* and once it reads, it gets all */
+    probe_read_pattern(p, greedy, 0, (size_t)sent, 65536); /* and once it reads, it gets all */
     close(greedy);
     close(other);
     probe_free(p);
@@ -155,7 +155,7 @@ static void r37_sends_past_the_cap_are_refused_whole(void **state)
         drained = probe_of(p, id)->drained;
         probe_turns(p, 1);
     } while (ior_queued(p->cx, id) != queued || probe_of(p, id)->drained != drained);
-    probe_read_pattern(p, peer, 0, taken, 65536); /* what was refused left no trace */
+    probe_read_pattern(p, peer, 0, (size_t)taken, 65536); /* what was refused left no trace */
     probe_until(p, probe_of(p, id)->drained == drained + 1);
     assert_int_equal(ior_send(p->cx, id, chunk, PIECE), 0);
     probe_read_pattern(p, peer, taken, PIECE, 65536);

@@ -41,7 +41,7 @@ static void r59_stopping_works_from_any_state(void **state)
     struct ior_controller *ctl;
     struct ior_command command = {.kind = 1};
     struct ior_runtime *rt;
-    size_t threads = net_thread_count(), fds = net_fd_count();
+    size_t threads = net_threads_at_rest(), fds = net_fd_count();
     (void)state;
     assert_int_equal(ior_reactor_new(&config, &plain, NULL, &reactor), 0); /* just started */
     ior_reactor_free(reactor);
@@ -208,7 +208,7 @@ static void r64_freeing_a_running_reactor_ends_its_thread(void **state)
 {
     const struct ior_handler answering = {.struct_size = sizeof(answering), .command = answer};
     struct ior_config config = probe_config();
-    size_t threads = net_thread_count(), fds = net_fd_count();
+    size_t threads = net_threads_at_rest(), fds = net_fd_count();
     (void)state;
     for (int i = 0; i < 20; i++) {
         struct ior_reactor *reactor = NULL;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "support/check.h"
 #include "support/probe.h"
@@ -91,7 +92,7 @@ static void new_fails_without_leaving_anything(void **state)
     struct ior_config config = probe_config();
     struct thread_facts facts = {.answer = -EADDRNOTAVAIL};
     struct ior_reactor *reactor = NULL;
-    size_t threads = net_thread_count(), fds = net_fd_count();
+    size_t threads = net_threads_at_rest(), fds = net_fd_count();
     (void)state;
     assert_int_equal(ior_reactor_new(&config, &looking, &facts, &reactor), -EADDRNOTAVAIL);
     assert_int_equal(facts.starts, 1);
@@ -116,7 +117,7 @@ static void new_fails_without_leaving_anything(void **state)
 static void join_answers_the_same_again_and_free_follows_in_any_state(void **state)
 {
     struct ior_config config = probe_config();
-    size_t threads = net_thread_count(), fds = net_fd_count();
+    size_t threads = net_threads_at_rest(), fds = net_fd_count();
     (void)state;
     for (int joins = 0; joins < 3; joins++) {
         struct thread_facts facts = {.starts = 0};
@@ -299,7 +300,7 @@ static void many_reactors_at_once_leave_nothing(void **state)
     struct ior_config config = probe_config();
     struct thread_facts facts[N];
     struct ior_reactor *reactors[N];
-    size_t threads = net_thread_count(), fds = net_fd_count();
+    size_t threads = net_threads_at_rest(), fds = net_fd_count();
     (void)state;
     memset(facts, 0, sizeof(facts));
     for (int i = 0; i < N; i++)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the count gates (tests/gates) and the benchmarks (tools/bench.py) share: servers, the client, counters.
+"""What the count gates (tests/gates) and the benchmarks (tools/bench) share: servers, the client, counters.
 
 Counts are differences of a long and a short run of the same server, so that start-up, connects and the end cancel out.
 Both run on one core, the server with the lowest priority (SCHED_IDLE): it runs only while the client waits, so that it
 finds all messages of a round at once, in each round, on every machine.
 """
+import contextlib
 import os
 import re
 import resource
@@ -27,6 +28,18 @@ def example(name):
 
 def echo_command(engine):
     return [example("echo"), "--listen", "127.0.0.1:0", "--engine", engine]
+
+
+def engines():
+    """The engines that work here, by name: those that echo starts on."""
+    found = []
+    for engine in ("epoll", "uring", "poll"):
+        try:
+            Server(echo_command(engine)).stop()
+        except RuntimeError:
+            continue
+        found.append(engine)
+    return found
 
 
 def raise_fd_limit():
@@ -110,24 +123,61 @@ class Server:
             return 1024 * int(re.search(r"^Anonymous:\s+(\d+) kB", file.read(), re.M).group(1))
 
 
-def client(server, core=None, **options):
-    """Runs the client to its end; options are its letters. Answers its figures."""
+def cpu_ns(pid):
+    """CPU time that a process's main thread has used."""
+    with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+        return int(file.read().split()[0])
+
+
+def client_command(server, options):
     command = [CLIENT, "-a", server.address]
     for letter, value in options.items():
         command += [f"-{letter}", str(value)]
+    return command
+
+
+def figures(line):
+    return {name: float(value) for name, value in (word.split("=") for word in line.split())}
+
+
+def client(server, core=None, **options):
+    """Runs the client to its end; options are its letters. Answers its figures."""
+    command = client_command(server, options)
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
                           timeout=10 * WAIT_S, preexec_fn=place(core, False))
     if done.returncode != 0:
         raise RuntimeError(f"{command}: {done.stderr}")
-    return {name: float(value) for name, value in (word.split("=") for word in done.stdout.split())}
+    return figures(done.stdout)
+
+
+class Client:
+    """A client that keeps its connections, and measures as often as it is asked to."""
+
+    def __init__(self, server, core=None, **options):
+        self.process = subprocess.Popen([*client_command(server, options), "-K"], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, preexec_fn=place(core, False))
+
+    def measure(self):
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.process.args} has ended: see above")
+        return figures(line)
+
+    def stop(self):
+        with contextlib.suppress(BrokenPipeError):
+            self.process.communicate(timeout=WAIT_S)
 
 
 class Held:
-    """Connections that are open, were served once, and stay idle until `with` ends."""
+    """Connections that are open, were served once (but fresh ones), and stay idle until `with` ends."""
 
-    def __init__(self, server, number, core=None):
-        self.process = subprocess.Popen([CLIENT, "-a", server.address, "-c", str(number), "-H"], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=place(core, False))
+    def __init__(self, server, number, core=None, fresh=False):
+        self.process = subprocess.Popen([CLIENT, "-a", server.address, "-c", str(number), "-H", *["-F"][:fresh]],
+                                        text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        preexec_fn=place(core, False))
         if not self.process.stdout.readline().startswith("holding"):
             self.process.kill()
             raise RuntimeError(f"cannot hold {number} connections")

@@ -117,7 +117,7 @@ static void move_some(struct table *table)
 static struct table_node **slot_of(struct table *table, uint64_t hash)
 {
     if (table->old_slots) {
-        size_t old = hash & (table->old_size - 1);
+        size_t old = (size_t)hash & (table->old_size - 1);
         if (old >= table->moved)
             return &table->old_slots[old];
     }

@@ -92,7 +92,10 @@ struct ior_engine_ops {
      * unwatch or a rebuild returns, the engine has stopped: nothing that comes later is taken from the fd.
      */
 
-    /* Takes what was received, in order: how many bytes; 0: the end; -EAGAIN: no more now; else -errno, once. */
+    /*
+     * Takes what was received, in order: how many bytes; 0: the end; -EAGAIN: no more now; else -errno, once (after
+     * that, receiving goes on where it is still asked for).
+     */
     ssize_t (*recv)(void *engine, int fd, ior_id id, void *bytes, size_t len);
     /* Takes a connection: its fd (non-blocking, close-on-exec, not 0, 1 or 2); -EAGAIN: no more now; else -errno. */
     int (*accept)(void *engine, int fd, ior_id id);

@@ -105,8 +105,8 @@ IOR_API void ior_resource_free(struct ior_resource *res);
 
 /*
  * Takes the fd out of a built-in stream or listener that is the caller's, for use without the library, and frees the
- * rest; unsent and unread bytes are lost, so look for them first. Answers the fd, or -EBADF where it is closed already,
- * -EBUSY where it is registered, -EOPNOTSUPP for other kinds.
+ * rest; unsent and unread bytes are lost, so look for them first. Answers the fd, or -EBADF where it is closed already
+ * (the rest is freed all the same), -EBUSY where it is registered, -EOPNOTSUPP for other kinds.
  */
 IOR_API int ior_resource_release(struct ior_resource *res);
 

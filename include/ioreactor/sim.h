@@ -97,7 +97,7 @@ IOR_API const char *ior_sim_call_name(enum ior_sim_call call);
 /* The shape of the engine the runtimes get. */
 enum ior_sim_shape {
     IOR_SIM_SHAPE_READY = 0, /* tells what is ready, as epoll does */
-    IOR_SIM_SHAPE_DONE = 1,  /* does the I/O and tells what is done, as io_uring does; -ENOTSUP where it is not there */
+    IOR_SIM_SHAPE_DONE = 1,  /* does the I/O and tells what is done, as io_uring does */
 };
 
 /*
@@ -185,7 +185,7 @@ struct ior_sim_config {
     void *choose_arg;
 };
 
-/* Errors: -EINVAL, -ENOTSUP (the shape). */
+/* Errors: -EINVAL. */
 IOR_API int ior_sim_new(const struct ior_sim_config *config, struct ior_sim **ret);
 
 /*
@@ -233,7 +233,10 @@ IOR_API int ior_sim_host(struct ior_sim *sim, const char *name);
 /* The address of a host: of IPv4, or IPv6 where v6. */
 IOR_API struct ior_addr ior_sim_host_addr(const struct ior_sim *sim, int host, bool v6, unsigned port);
 
-/* Sets the link between two hosts (or of a host to itself), for connections that are made from now on. */
+/*
+ * Sets the link between two hosts (or of a host to itself), for what is sent from now on; its buffer_bytes count for
+ * connections that are made from now on. Errors: -EINVAL.
+ */
 IOR_API int ior_sim_link(struct ior_sim *sim, int a, int b, const struct ior_sim_link *link);
 
 /*

@@ -130,32 +130,27 @@ static bool hold(struct ior__stream *stream, const void *bytes, size_t n)
     return true;
 }
 
-/*
- * Bytes that nobody will ask for are only counted. An error the engine was told is not told by the kernel again, so it
- * stays with the stream, as a failed write does; so does a lack of memory, since a stream with a gap is none.
- */
-void ior__stream_take_held(struct ior_resource *res)
+/* Bytes that nobody will ask for are only counted. A stream with a gap is none: after a lack of memory it has ended. */
+int ior__stream_take_held(struct ior_resource *res)
 {
     struct ior_runtime *rt = res->cx->rt;
     struct ior__stream *stream = stream_of(res);
     bool kept = res->cx->handler.handover_transport && !(res->bits & IOR__CLOSING);
+    bool gap = false;
     ssize_t n;
     while ((n = rt->engine_ops->recv(rt->engine, res->fd, res->id, rt->read_buf, rt->read_cap)) > 0) {
-        if (kept && hold(stream, rt->read_buf, (size_t)n))
+        if (kept && !gap && hold(stream, rt->read_buf, (size_t)n))
             continue;
         stream->discarded += (uint64_t)n;
-        if (kept) {
-            ior__latch_error(res, ENOMEM);
-            res->bits |= IOR__WRITE_DEAD;
-            kept = false;
-        }
-    }
-    if (n < 0 && n != -EAGAIN) {
-        ior__latch_error(res, (int)-n);
-        res->bits |= IOR__WRITE_DEAD;
+        gap = kept;
     }
     if (stream->unread && stream->unread->len == 0)
         ior__unread_free(stream);
+    if (gap) {
+        res->bits |= IOR__NO_READ;
+        return -ENOMEM;
+    }
+    return n == -EAGAIN || n == -ENOMEM || n == -ENOBUFS ? 0 : (int)n; /* a want of memory passes: no end of a stream */
 }
 
 int ior_unread(struct ior_context *cx, ior_id id, size_t len)
@@ -289,8 +284,12 @@ static IOR_APART ssize_t was_read(struct ior_resource *res, unsigned io, size_t 
     if (n == 0) {
         tell_eof(res);
     } else if (n == -EAGAIN) {
-        /* Neither bytes nor an end, yet a hang-up: nothing more will ever come. */
-        return (io & (IOR_HUP | IOR_ERR)) && !(res->bits & IOR__WRITE_DEAD) ? -EIO : 0;
+        /*
+         * Neither bytes nor an end, yet a hang-up: nothing more will ever come. (An engine that receives may tell the
+         * hang-up first.)
+         */
+        bool by_engine = (res->bits & IOR__IN_SET) && (res->applied & IOR_RECEIVES);
+        return (io & (IOR_HUP | IOR_ERR)) && !by_engine && !(res->bits & IOR__WRITE_DEAD) ? -EIO : 0;
     } else if (n == -ENOMEM || n == -ENOBUFS) {
         ior__backoff(res, (int)-n);
         return 0;
@@ -415,6 +414,10 @@ void ior__stream_connect_result(struct ior_resource *res)
 {
     const struct ior_os *os = res->cx->rt->os;
     const struct ior__stream_opts *opts = stream_of(res)->opts;
+    if (res->bits & IOR__WRITE_DEAD) {
+        ior__end(res, IOR_ERROR, res->error, -1); /* told before it was handed back */
+        return;
+    }
     int error = 0;
     uint32_t len = sizeof(error);
     int err = os->getsockopt(os->arg, res->fd, SOL_SOCKET, SO_ERROR, &error, &len);
@@ -424,6 +427,7 @@ void ior__stream_connect_result(struct ior_resource *res)
     if (error == 0 && os->getpeername(os->arg, res->fd, &peer) == -ENOTCONN)
         return; /* a wake-up without a result */
     if (error != 0) {
+        res->bits |= IOR__WRITE_DEAD; /* the kernel tells it once: registered again, it is told from here */
         ior__end(res, IOR_ERROR, error, -1);
         return;
     }
@@ -452,7 +456,7 @@ static void destroy(struct ior_resource *res)
     ior__unread_free(stream);
     size_t user_size = opts->user_size;
     ior__stream_opts_unref(opts);
-    ior__free(stream, sizeof(*stream) + user_size);
+    ior__free(stream, IOR__STREAM_BYTES + user_size);
 }
 
 const struct ior_resource_ops ior__stream_ops = {

@@ -14,6 +14,9 @@
 
 /* ---- options ---- */
 
+/* Sums of some marks fit a size_t as well as an int64_t. */
+#define MARK_MOST ((uint64_t)(SIZE_MAX < INT64_MAX ? SIZE_MAX / 4 : INT64_MAX / 4))
+
 /* Fills in the marks; false: they contradict each other. */
 static bool marks_valid(const struct ior_stream_options *in, uint64_t read_bytes, struct ior__stream_opts *out)
 {
@@ -21,9 +24,10 @@ static bool marks_valid(const struct ior_stream_options *in, uint64_t read_bytes
     marks->high = in->high_bytes ? in->high_bytes : IOR_HIGH_BYTES_DEFAULT;
     marks->low = in->low_bytes ? in->low_bytes : marks->high / 4;
     out->unread_max = in->unread_max_bytes ? in->unread_max_bytes : IOR_UNREAD_MAX_BYTES_DEFAULT;
-    if (marks->high > INT64_MAX / 4 || out->unread_max > INT64_MAX / 4)
+    uint64_t unread_max = out->unread_max;
+    if (marks->high > MARK_MOST || unread_max > MARK_MOST)
         return false;
-    uint64_t least = marks->high + read_bytes + out->unread_max;
+    uint64_t least = marks->high + read_bytes + unread_max;
     marks->cap = in->cap_bytes ? in->cap_bytes : least;
     return marks->low <= marks->high && marks->cap >= least && marks->cap <= INT64_MAX / 8;
 }
@@ -75,13 +79,13 @@ void ior__stream_opts_unref(struct ior__stream_opts *opts)
 
 struct ior_resource *ior__stream_new(int fd, struct ior__stream_opts *opts, uint32_t bits)
 {
-    struct ior__stream *stream = ior__calloc(sizeof(*stream) + opts->user_size);
+    struct ior__stream *stream = ior__calloc(IOR__STREAM_BYTES + opts->user_size);
     if (!stream)
         return NULL;
     stream->opts = ior__stream_opts_ref(opts);
     stream->base.ops = &ior__stream_ops;
     stream->base.fd = fd;
-    stream->base.user = opts->user_size ? (void *)(stream + 1) : opts->user;
+    stream->base.user = opts->user_size ? (void *)((unsigned char *)stream + IOR__STREAM_BYTES) : opts->user;
     stream->base.bits = IOR__STREAM | bits | opts->bits;
     return &stream->base;
 }

@@ -11,7 +11,7 @@ import re
 import sys
 
 root = os.environ.get("IOR_SOURCE_DIR", ".")
-FOLDERS = ("include", "src", "tests", "examples", "bench", "docs", "tools", "cmake")
+FOLDERS = ("include", "src", "sim", "tests", "examples", "bench", "docs", "tools", "cmake")
 failures = []
 
 
@@ -27,7 +27,7 @@ def words_of(*folders):
     return words
 
 
-library = words_of("include", "src", "examples", "cmake")
+library = words_of("include", "src", "sim", "examples", "cmake")
 with open(os.path.join(root, "CMakeLists.txt"), encoding="utf-8") as cmake:
     library.update(re.findall(r"\w+", cmake.read()))
 tests = words_of("tests")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The library used by other CMake projects: installed and found with find_package, and as a part of the project with
-# add_subdirectory and FetchContent.
+# add_subdirectory and FetchContent. ioreactor::sim comes with it.
 . "$IOR_SOURCE_DIR/tests/install/_common.sh"
 
 # project NAME TEXT: a project of C and C++ programs that link what TEXT makes known.
@@ -10,6 +10,7 @@ project() {
     mkdir "$work/$1"
     cp "$here/consumer.c" "$work/$1/consumer.c"
     cp "$here/consumer.c" "$work/$1/consumer.cc"
+    cp "$here/sim_consumer.c" "$work/$1/sim_consumer.c"
     {
         echo 'cmake_minimum_required(VERSION 3.21)'
         echo 'project(consumer LANGUAGES C CXX)'
@@ -25,6 +26,11 @@ project() {
         endif()'
         echo '    endforeach()'
         echo 'endforeach()'
+        # shellcheck disable=SC2016 # for CMake
+        echo 'foreach(kind sim sim_static sim_shared)
+            add_executable(${kind}_c sim_consumer.c)
+            target_link_libraries(${kind}_c PRIVATE ioreactor::${kind})
+        endforeach()'
     } >"$work/$1/CMakeLists.txt"
 }
 
@@ -39,12 +45,12 @@ try() {
         cat "$work/$name/log"
         fail "$name does not build"
     }
-    for program in ioreactor_c ioreactor_cc static_c static_cc shared_c shared_cc; do
+    for program in ioreactor_c ioreactor_cc static_c static_cc shared_c shared_cc sim_c sim_static_c sim_shared_c; do
         [ "$("$work/$name/build/$program")" = ok ] || fail "$name: $program does not run"
         linked=$(readelf -d "$work/$name/build/$program" | grep -c 'NEEDED.*libioreactor\.so\.0' || true)
         case $program in
-        static_*) expected=0 ;;
-        shared_*) expected=1 ;;
+        static_* | sim_static_*) expected=0 ;;
+        shared_* | sim_shared_*) expected=1 ;;
         *) expected=$default ;;
         esac
         [ "$linked" = "$expected" ] || fail "$name: $program links the wrong kind of library"

@@ -36,3 +36,15 @@ for cxx in $(compilers g++ clang++); do
     try "$cxx, static" $cxx -static -std=c++11 $strict "$work/consumer.cc" \
         $(pkg-config --static --cflags --libs ioreactor)
 done
+
+# The simulated world brings the core along.
+[ "$(pkg-config --modversion ioreactor-sim)" = "$version" ] || fail "the version of ioreactor-sim.pc is not that of the header"
+# shellcheck disable=SC2046,SC2086 # lists of words
+for cc in $(compilers gcc clang); do
+    try "$cc, sim, shared" $cc -std=c11 -Wpedantic $strict "$here/sim_consumer.c" \
+        $(pkg-config --cflags --libs ioreactor-sim)
+    readelf -d "$work/consumer" | grep -q 'NEEDED.*libioreactor-sim\.so\.0' ||
+        fail "$cc: libioreactor-sim.so.0 is not linked"
+    try "$cc, sim, static" $cc -static -std=c11 -Wpedantic $strict "$here/sim_consumer.c" \
+        $(pkg-config --static --cflags --libs ioreactor-sim)
+done

@@ -11,9 +11,13 @@ import sys
 
 source = os.environ["IOR_SOURCE_DIR"]
 build = os.environ["IOR_BUILD_DIR"]
-shared = os.path.join(build, "libioreactor.so")
-static = os.path.join(build, "libioreactor.a")
-NODE = "IOREACTOR_0.1"
+
+# The core, and the simulated world: its header, map, name and version node. The second may end the program (without
+# memory, says its header), and formats text.
+CORE = {"headers": lambda name: name != "sim.h", "map": "src/ioreactor.map", "name": "libioreactor",
+        "node": "IOREACTOR_0.1", "may": set()}
+SIM = {"headers": lambda name: name == "sim.h", "map": "sim/ioreactor-sim.map", "name": "libioreactor-sim",
+       "node": "IOREACTOR_SIM_0.1", "may": {"abort"}}
 
 # The library never ends the program, prints, or changes signal handlers (assertions are not in release builds).
 FORBIDDEN = {
@@ -35,10 +39,10 @@ def run(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def declared():
+def declared(library):
     names = set()
     folder = os.path.join(source, "include", "ioreactor")
-    for header in sorted(os.listdir(folder)):
+    for header in sorted(filter(library["headers"], os.listdir(folder))):
         with open(os.path.join(folder, header), encoding="utf-8") as file:
             text = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.S)
         marks = len(re.findall(r"^IOR_API\b", text, re.M))
@@ -52,52 +56,57 @@ def declared():
     return names
 
 
-def mapped():
-    with open(os.path.join(source, "src", "ioreactor.map"), encoding="utf-8") as file:
+def mapped(library):
+    with open(os.path.join(source, library["map"]), encoding="utf-8") as file:
         text = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.S)
     return set(re.findall(r"^\s+(ior_\w+);$", text, re.M))
 
 
-def exported():
+def exported(library, shared):
+    node = library["node"]
     names = set()
     for line in run("nm", "-D", "--defined-only", "--with-symbol-versions", shared).splitlines():
         name = line.split()[2]
-        if name == NODE or name.startswith(NODE + "@"):
+        if name == node or name.startswith(node + "@"):
             continue
         name, _, version = name.partition("@@")
-        if version != NODE:
+        if version != node:
             failures.append(f"{name} is exported under '{version}'")
         names.add(name)
     return names
 
 
-headers = declared()
-check("map", "the headers", headers, "the map", mapped())
-check("exports", "the headers", headers, "the shared library", exported())
+def look(library, release):
+    """Looks at one library; answers how many functions it has."""
+    name = library["name"]
+    shared, static = os.path.join(build, name + ".so"), os.path.join(build, name + ".a")
+    headers = declared(library)
+    check(f"{name}, map", "the headers", headers, "the map", mapped(library))
+    check(f"{name}, exports", "the headers", headers, "the shared library", exported(library, shared))
+    for line in run("nm", "--defined-only", "--extern-only", static).splitlines():
+        fields = line.split()
+        if len(fields) == 3 and not fields[2].startswith("ior_"):
+            failures.append(f"{name}: the static library defines {fields[2]}")
+    if release:
+        for line in run("nm", "-D", "--undefined-only", shared).splitlines():
+            symbol = line.split()[1].split("@")[0]
+            if symbol in FORBIDDEN - library["may"]:
+                failures.append(f"{name} uses {symbol}")
+    dynamic = run("readelf", "-dW", shared)
+    for wanted in (r"SONAME.*\[" + name + r"\.so\.0\]", "BIND_NOW|NOW"):
+        if not re.search(wanted, dynamic):
+            failures.append(f"{name}: readelf -d: no {wanted}")
+    if "TEXTREL" in dynamic:
+        failures.append(f"{name}: the shared library has text relocations")
+    if "GNU_RELRO" not in run("readelf", "-lW", shared):
+        failures.append(f"{name}: the shared library has no RELRO")
+    return len(headers)
 
-for line in run("nm", "--defined-only", "--extern-only", static).splitlines():
-    fields = line.split()
-    if len(fields) == 3 and not fields[2].startswith("ior_"):
-        failures.append(f"the static library defines {fields[2]}")
 
-with open(os.path.join(build, "CMakeCache.txt"), encoding="utf-8") as file:
-    release = "CMAKE_BUILD_TYPE:STRING=Debug" not in file.read()
-if release:
-    for line in run("nm", "-D", "--undefined-only", shared).splitlines():
-        name = line.split()[1].split("@")[0]
-        if name in FORBIDDEN:
-            failures.append(f"the library uses {name}")
-
-dynamic = run("readelf", "-dW", shared)
-for wanted in (r"SONAME.*\[libioreactor\.so\.0\]", "BIND_NOW|NOW"):
-    if not re.search(wanted, dynamic):
-        failures.append(f"readelf -d: no {wanted}")
-if "TEXTREL" in dynamic:
-    failures.append("the shared library has text relocations")
-if "GNU_RELRO" not in run("readelf", "-lW", shared):
-    failures.append("the shared library has no RELRO")
-
+with open(os.path.join(build, "CMakeCache.txt"), encoding="utf-8") as cache:
+    is_release = "CMAKE_BUILD_TYPE:STRING=Debug" not in cache.read()
+count = look(CORE, is_release) + look(SIM, is_release)
 for failure in failures:
     print("FAILED:", failure)
-print(f"{len(headers)} functions, {len(failures)} failures")
+print(f"{count} functions, {len(failures)} failures")
 sys.exit(1 if failures else 0)

@@ -67,7 +67,13 @@ void net_write_pattern(int fd, uint64_t offset, size_t len);
 size_t net_fd_count(void);
 size_t net_thread_count(void);
 
-/* Waits until the process has so many threads; one that was joined may still be on its way out. */
+/*
+ * The threads of this process when the test has made none, or has joined all: waits until it is so. Told at the first
+ * call, which must find it so.
+ */
+size_t net_threads_at_rest(void);
+
+/* Waits until the process has no more than so many threads; one that was joined may still be on its way out. */
 void net_await_threads(size_t n);
 
 /* Raises the soft limit of fds to `wanted` where the hard one allows it; answers the limit now in force. */

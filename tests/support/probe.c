@@ -374,7 +374,7 @@ void probe_read_pattern(struct probe *p, int peer, uint64_t from, size_t len, si
     if (piece > sizeof(bytes))
         piece = sizeof(bytes);
     while (at < len && net_now() < end) {
-        size_t want = len - at < piece ? len - at : piece;
+        size_t want = len - at < piece ? (size_t)(len - at) : piece;
         ssize_t n = net_read_some(peer, bytes, want);
         assert_true(n > 0 || n == -EAGAIN);
         if (n > 0) {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "eager.h"
 #include "script.h"
 
 #define FAIL_QUEUE 16
@@ -75,6 +76,7 @@ struct event {
 struct script {
     struct ior_os os;
     struct ior_engine_ops ops;
+    struct eager_base eager; /* where the shape is "done" */
     uint64_t now_ns, wall_ns, random;
     struct line *lines;
     int lines_n;

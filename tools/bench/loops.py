@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scenarios without a network: pipes, watchers, timers, commands. Programs that measure by themselves."""
+import os
+
+import contest
+import measure
+import peers
+import plot
+import report
+from contest import Contestant
+
+PIPES = [100, 1000, 2000, 4000, 8000]
+PIPES_QUICK = [100, 1000, 8000]
+
+
+def wanted(options, what, base):
+    """What takes part on which loop. Ours is on the first engine that is wanted (IOR_ENGINE)."""
+    found = peers.on_loops(what, base)
+    for one in found:
+        if one.name == "ours":
+            one.title = f"ours, {options.engines[0]}"
+            one.command = ["env", f"IOR_ENGINE={options.engines[0]}", *one.command]
+    if options.against:
+        ours = next(one for one in found if one.name == "ours")
+        command = ["env", f"IOR_ENGINE={options.against}", ours.command[-1]]
+        return [Contestant("base", f"ours, {options.against}", command), ours]
+    return found
+
+
+def pipes(options):
+    section = report.Section("pipes", "100 bytes going round N pairs of sockets, 1,000 writes: CPU ns for each")
+    most = (measure.raise_fd_limit() - 200) // 2
+    sizes = [size for size in (PIPES_QUICK if options.quick else PIPES) if size <= most]
+    contestants = wanted(options, "pipes", "bare")
+    found = {size: contest.run(contestants, options.rounds, [str(size)]) for size in sizes}
+    section.table(report.matrix({f"{size:,} pairs": one for size, one in found.items()}, "ns", "ns"))
+    lines = {one.title: [(size, *contest.quartiles(found[size].values(one.name, "ns"))) for size in sizes]
+             for one in contestants}
+    if options.write:
+        section.keep("\n" + plot.write("pipes", "A byte through one of N pairs of sockets", "pairs", "CPU, ns", lines))
+    return section
+
+
+def watchers(options):
+    section = report.Section("watchers", "Stop and start 8,000 watches in one turn: CPU ms")
+    one = contest.run(wanted(options, "watchers", "bare"), options.rounds)
+    section.table(report.programs_table(one, [("ms", "ms")], ".3f"))
+    return section
+
+
+def timers(options):
+    number = 200000 if options.quick else 1000000
+    section = report.Section("timers", f"{number:,} timers: CPU ns for each operation")
+    base = "libev" if peers.built("timers_libev") else "ours"
+    one = contest.run(wanted(options, "timers", base), min(options.rounds, 1 if options.quick else 5), [str(number)])
+    section.table(report.programs_table(one, [
+        ("insert", "insert"), ("rearm", "re-arm"), ("cancel", "cancel"), ("fire", "fire"),
+        ("rearm_scattered", "re-arm, scattered"), ("cancel_scattered", "cancel, scattered")]))
+    return section
+
+
+def commands(options):
+    number = 200000 if options.quick else 1000000
+    section = report.Section("commands", f"{number:,} messages from other threads, ns for each; the round trip, us")
+    # Producers and the loop run at once: both cores are theirs, and the delay is one of the clock.
+    one = contest.run(wanted(options, "commands", "floor"), options.rounds, [str(number)], dict(os.environ))
+    section.table(report.programs_table(one, [
+        ("delivered_1", "1 producer"), ("sent_1", "its own time"), ("delivered_4", "4 producers"),
+        ("sent_4", "their own time"), ("roundtrip_p50_us", "round trip, p50"), ("roundtrip_p99_us", "p99")], ".1f"))
+    return section

@@ -335,10 +335,10 @@ static inline void ior__touch_idle_at(struct ior_resource *res, uint64_t ns)
     struct ior__deadlines *deadlines = res->deadlines;
     if (!deadlines || deadlines->idle_ns == IOR_NEVER)
         return;
-    uint64_t *at_ns = &deadlines->at_ns[IOR_DEADLINE_IDLE];
+    /* One comparison for both, later and never: IOR_NEVER + 1 is 0. */
     uint64_t later_ns = ior_time_add(ns, deadlines->idle_ns);
-    if (later_ns > *at_ns || *at_ns == IOR_NEVER)
-        *at_ns = later_ns;
+    if (later_ns >= deadlines->at_ns[IOR_DEADLINE_IDLE] + 1)
+        deadlines->at_ns[IOR_DEADLINE_IDLE] = later_ns;
 }
 
 static inline void ior__touch_idle(struct ior_resource *res)

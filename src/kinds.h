@@ -113,7 +113,7 @@ void ior__stream_read_more(struct ior_resource *res, ssize_t n);
  * A record says that a stream of usual bits can be read: mostly one read that comes short, and its event. `by_engine`:
  * the engine has received already.
  */
-static inline void ior__stream_read(struct ior_runtime *rt, struct ior_resource *res, bool by_engine)
+static IOR_INLINE void ior__stream_read(struct ior_runtime *rt, struct ior_resource *res, bool by_engine)
 {
     struct ior__stream *stream = (struct ior__stream *)res;
     if (IOR_UNLIKELY(stream->unread != NULL)) {

@@ -10,6 +10,8 @@
 #define IOR_UNLIKELY(x) __builtin_expect(!!(x), 0)
 /* Off the hot path: kept out of its callers, whose registers and stack it would cost. */
 #define IOR_APART __attribute__((noinline))
+/* Part of its caller, whatever its size: the compiler drops what a constant argument decides. */
+#define IOR_INLINE inline __attribute__((always_inline))
 #define IOR_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /*

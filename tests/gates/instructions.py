@@ -9,6 +9,9 @@ print(f"for comparison: a bare epoll loop takes {bare:.1f}")
 gate.check("instructions_per_message", measure.instructions_per_message(measure.echo_command("epoll"), 200, 2200, c=10))
 gate.check("instructions_per_message_poll",
            measure.instructions_per_message(measure.echo_command("poll"), 200, 2200, c=10))
+if "uring" in measure.engines():
+    gate.check("instructions_per_message_uring",
+               measure.instructions_per_message(measure.echo_command("uring"), 200, 1200, c=10))
 deep = measure.instructions_per_message(measure.echo_command("epoll"), 200, 2200, c=10, d=16)
 print(f"for comparison: {deep:.1f} at depth 16")
 gate.end()

@@ -264,13 +264,14 @@ static void r66_whoever_does_not_read_keeps_no_buffer(void **state)
     pairs(fds, 3);
     watch(u, fds[0][0], RECEIVES);
     watch(u, fds[1][0], RECEIVES);
+    wait_ns(u, 0);
     net_write_pattern(fds[0][1], 0, 64);
     net_write_pattern(fds[1][1], 0, 64);
+    assert_int_equal(ops->rewatch(u, fds[0][0], id_of(fds[0][0]), IOR_RECEIVES), 0);
+    assert_int_equal(ops->rewatch(u, fds[1][0], id_of(fds[1][0]), IOR_RECEIVES), 0);
     for (int i = 0; i < 4; i++)
         wait_ns(u, 0);
     assert_int_equal(u->buffers.given, 2); /* copied out */
-    assert_int_equal(ops->rewatch(u, fds[0][0], id_of(fds[0][0]), IOR_RECEIVES), 0);
-    assert_int_equal(ops->rewatch(u, fds[1][0], id_of(fds[1][0]), IOR_RECEIVES), 0);
     watch(u, fds[2][0], RECEIVES);
     net_write_pattern(fds[2][1], 0, 5000);
     take_until(u, &fds[2], &from[2], 1, 5000);

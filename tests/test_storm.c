@@ -5,6 +5,7 @@
  * block, no resource. The same seed gives the same peers, but not the same kernel. IOR_STORM_STEPS makes it longer.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -290,15 +291,14 @@ static void run_storm(struct storm *s)
         ior_resource_free(s->handed[--s->handed_n]);
 }
 
-static void a_storm_leaves_nothing_behind(void **state)
+static void storm(const struct ior_engine_ops *ops)
 {
-    struct ior_config config = {.struct_size = sizeof(config), .engine = ior_engine_from_env()};
+    struct ior_config config = {.struct_size = sizeof(config), .engine_ops = ops};
     struct ior_listen_options listen_options = {
         .struct_size = sizeof(listen_options), .backlog = BACKLOG, .stream = stream_options};
     struct storm *s = calloc(1, sizeof(*s));
     size_t fds = net_fd_count();
     ior_id id;
-    (void)state;
 
     live_alloc_start();
     s->random = UINT64_C(88172645463325252);
@@ -320,10 +320,46 @@ static void a_storm_leaves_nothing_behind(void **state)
     free(s);
 }
 
+static const struct ior_engine_ops *ops;
+static struct ior_engine_ops staying;
+
+static int open_and_stay(const struct ior_engine_config *config, void **ret_engine)
+{
+    int err = ops->open(config, ret_engine);
+    if (err == 0)
+        ops->stay(*ret_engine);
+    return err;
+}
+
+static void a_storm_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    storm(ops);
+}
+
+/* As in a reactor's thread. */
+static void a_storm_in_a_thread_of_its_own_does_not_either(void **state)
+{
+    (void)state;
+    if (!(ops->features & IOR_ENGINE_DOES_IO) || !ops->stay)
+        skip();
+    staying = *ops;
+    staying.open = open_and_stay;
+    storm(&staying);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_storm_leaves_nothing_behind),
+        cmocka_unit_test(a_storm_in_a_thread_of_its_own_does_not_either),
     };
+    const char *name = ior_engine_from_env();
+
+    ops = name ? ior_engine_named(name) : ior_engine_at(0);
+    if (!ops) {
+        printf("skipped: no engine \"%s\" in this build\n", name);
+        return 77;
+    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -626,6 +626,17 @@ static void what_a_thread_began_outlives_it(void **state)
     ops->close(u, false);
 }
 
+/* The contract once more, on a ring that belongs to its thread. */
+static struct ior_engine_ops staying;
+
+static int open_and_stay(const struct ior_engine_config *config, void **ret_engine)
+{
+    int err = ops->open(config, ret_engine);
+    if (err == 0)
+        ops->stay(*ret_engine);
+    return err;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -656,7 +667,11 @@ int main(void)
         ops->close(u, false);
     int failed = cmocka_run_group_tests_name("uring", tests, NULL, NULL);
     failed += contract_run("uring, queues and buffers as small as can be", ops, (void *)(uintptr_t)&tiny);
-    return failed + contract_run("uring, whole buffers", ops, (void *)(uintptr_t)&tiny_whole);
+    failed += contract_run("uring, whole buffers", ops, (void *)(uintptr_t)&tiny_whole);
+    staying = *ops;
+    staying.open = open_and_stay;
+    failed += contract_run("uring, a thread's own ring", &staying, NULL);
+    return failed + contract_run("uring, a thread's own tiny ring", &staying, (void *)(uintptr_t)&tiny);
 }
 #else
 int main(void)

@@ -21,10 +21,10 @@ struct ior_config {
     const char *engine;                      /* by name: "epoll", "uring", "poll"; NULL: the first that works */
     const struct ior_engine_ops *engine_ops; /* an engine of your own; `engine` must be NULL then */
     void *engine_arg;                        /* for it; "uring": NULL or a struct ior_uring_options */
-    const struct ior_os *os;                 /* system calls of your own; NULL: the real ones */
-    uint32_t max_resources;                  /* registered at once; default and most: 2^24 - 2 */
-    uint32_t max_timers;                     /* armed at once; default and most: 2^24 - 2 */
-    uint32_t read_bytes;                     /* the buffer data events are read into; default 65536, 512 to 2^31 - 1 */
+    const struct ior_os *os; /* system calls of your own, outliving what is made with them; NULL: the real ones */
+    uint32_t max_resources;  /* registered at once; default and most: 2^24 - 2 */
+    uint32_t max_timers;     /* armed at once; default and most: 2^24 - 2 */
+    uint32_t read_bytes;     /* the buffer data events are read into; default 65536, 512 to 2^31 - 1 */
     /* Budgets: what one turn does at most. The rest is served in the next turn, without waiting. */
     uint32_t records;  /* events taken from the engine; default 256, at most 65536 */
     uint32_t accepts;  /* connections from each listener; default 64 */

@@ -220,8 +220,8 @@ int ior__uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring
                             const struct ior_uring_options *options);
 int ior__uring_buffers_move(struct uring_buffers *buffers, struct io_uring *ring);
 void ior__uring_buffers_close(struct uring_buffers *buffers);
-unsigned char *ior__uring_buffer_take(struct uring_buffers *buffers, uint32_t buffer, uint32_t len, bool more);
-void ior__uring_buffer_release(struct uring_buffers *buffers, uint32_t buffer);
+unsigned char *ior__uring_buffer_take(struct uring_buffers *buffers, uint32_t index, uint32_t len, bool more);
+void ior__uring_buffer_release(struct uring_buffers *buffers, uint32_t index);
 
 /* uring_ring.c */
 int ior__uring_open_ring(struct uring *u);

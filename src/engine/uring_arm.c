@@ -149,32 +149,27 @@ static int arm_waker(struct uring *u)
     return 0;
 }
 
-/* Prepares all that is missing. The list is taken whole: what a full queue brings in meanwhile is for the next time. */
+/*
+ * Prepares all that is missing. The list is taken whole: what comes on it meanwhile is for the next time, and so is the
+ * rest of it where the kernel takes no more (-EAGAIN).
+ */
 int ior__uring_arm(struct uring *u)
 {
     struct uring_list list = u->dirty;
+    int err = u->waker_armed ? 0 : arm_waker(u);
 
-    if (!u->waker_armed && arm_waker(u) < 0)
-        return -EAGAIN;
     u->dirty = (struct uring_list){.first = 0};
     while (list.first) {
         int fd = (int)(list.first - 1);
         struct uring_fd *entry = uring_at(u, fd);
         list.first = entry->next_dirty;
         uring_clear(entry, URING_IN_DIRTY);
-        if (!arm_one(u, entry, fd)) {
+        if (err == 0 && !arm_one(u, entry, fd))
+            err = -EAGAIN;
+        if (err < 0)
             uring_dirty_add(u, entry, fd);
-            while (list.first) {
-                entry = uring_at(u, (int)(list.first - 1));
-                uint32_t next = entry->next_dirty;
-                uring_clear(entry, URING_IN_DIRTY);
-                uring_dirty_add(u, entry, (int)(list.first - 1));
-                list.first = next;
-            }
-            return -EAGAIN;
-        }
     }
-    return 0;
+    return err;
 }
 
 /* Stops all that is armed for an fd, and waits for the last of it: it is the kernel's no more. */

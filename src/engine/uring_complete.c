@@ -164,6 +164,8 @@ static unsigned reap_once(struct uring *u)
     unsigned tail = __atomic_load_n(cq->ktail, __ATOMIC_ACQUIRE);
     unsigned count = tail - head;
 
+    if (count == 0)
+        return 0;
     for (; head != tail; head++)
         complete(u, &cq->cqes[head & mask]);
     __atomic_store_n(cq->khead, head, __ATOMIC_RELEASE);

@@ -13,6 +13,11 @@ static bool wrote_to_nobody(const struct conn *c)
     return c->hung_up && c->heard < c->accepted;
 }
 
+static bool went_on_after_close(const struct conn *c)
+{
+    return c->closed && c->registered_again;
+}
+
 /*
  * All that may differ, between worlds where one engine does the I/O and the other does not: of lines that begin so, what
  * comes behind a word; with `rest`, the lines behind them, too.
@@ -30,6 +35,9 @@ static const struct difference {
     {"e", "", wrote_to_nobody, true,
      "what is sent to a peer that is gone fails, or meets a reset: whether EOF or END is told before that comes back is a "
      "matter of turns, and who waits for a send to be done needs one more"},
+    {"", "", went_on_after_close, true,
+     "close sends a FIN where it is done writing before the peer's has come, and who waits for a send to be done is later: "
+     "a stream that is registered again after it was closed may be finished, or not"},
 };
 
 static uint64_t used;

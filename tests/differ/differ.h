@@ -102,7 +102,8 @@ struct conn {
     struct lines lines;
     uint64_t joined; /* bytes of data that are not written down yet */
     /* The service's side. */
-    bool gap; /* input was discarded: what comes is not the pattern any more */
+    bool gap;    /* input was discarded: what comes is not the pattern any more */
+    bool closed; /* it was closing once */
     bool born, open, eof, ended, registered_again, paused, closing, finished;
     uint64_t in, tail, accepted;
     uint64_t unread; /* as END told */

@@ -141,6 +141,8 @@ void program_make(struct program *p, uint64_t seed)
         plan->on_data = (enum on_data)below(&m, ON_DATA);
         plan->on_eof = (enum on_eof)below(&m, ON_EOF);
         plan->half_open = below(&m, 2) == 0;
+        if (plan->how == ACCEPT_TCP || plan->how == ACCEPT_UNIX)
+            plan->half_open = seed % 2 == 0; /* the listener's option */
         plan->again = below(&m, 3) == 0;
     }
     for (int c = 0; p->ops_n < MAX_OPS - 16;) {

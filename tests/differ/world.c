@@ -234,6 +234,7 @@ static void on_handover(void *self, struct ior_context *cx, struct ior_resource 
         return;
     }
     size_t unread = ior_resource_unread(res, NULL, 0, NULL);
+    c->closed = c->closed || c->closing;
     note(w, c, "handover: unsent %zu, unread %zu", ior_resource_unsent(res, NULL, 0, NULL), unread);
     c->in += c->unread - unread; /* these are lost: they came while it was closing, behind what was given back */
     c->gap = c->gap || c->unread > unread;

@@ -83,7 +83,9 @@ def main():
     options.others = [] if options.against else peers.others(options)
     began = time.monotonic()
     for name in dict.fromkeys(scenario_of(name) for name in options.names):
+        start = time.monotonic()
         section = SCENARIOS[name](options)
+        print(f"({name}: {time.monotonic() - start:.0f} s)", flush=True)
         if options.write and section.parts:
             report.write(section, load, options.rounds)
     print(f"\n{time.monotonic() - began:.0f} s")

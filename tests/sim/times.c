@@ -197,7 +197,7 @@ void deadline_told(struct reg *reg, const struct ior_event *ev)
     if (which == IOR_DEADLINE_IDLE && !reg->told_open && reg->conn->idle_ns > 0)
         return; /* since when it has a connection was never told */
     CHECK(s, 10, reg->at_ns[which] != IOR_NEVER, "deadline %d is told, and is not armed", which);
-    uint64_t slack_ns = s->plan.calls_take_time ? 10000 : 0; /* armed before the answer came */
+    uint64_t slack_ns = s->plan.calls_take_time ? 200000 : 0; /* armed before the answer came */
     CHECK(s, 10, reg->at_ns[which] <= now(s) + slack_ns, "deadline %d is told %llu ns early", which,
           (unsigned long long)(reg->at_ns[which] - now(s)));
     if (which == IOR_DEADLINE_IDLE && !s->plan.calls_take_time)

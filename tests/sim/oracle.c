@@ -415,6 +415,8 @@ void oracle_turn(struct runtime *rt)
     size_t cap_bytes = rt->config.output_cap_bytes ? rt->config.output_cap_bytes : (size_t)256 << 20;
     CHECK(s, 14, stats.output_bytes <= cap_bytes, "queued output holds %llu bytes, over the cap of %zu",
           (unsigned long long)stats.output_bytes, cap_bytes);
+    CHECK(s, 14, rt->config.max_resources == 0 || stats.resources <= rt->config.max_resources,
+          "%u resources are registered, of at most %u", stats.resources, rt->config.max_resources);
     CHECK(s, 8, stats.wakes <= rt->sent, "%llu wakes for %u commands", (unsigned long long)stats.wakes, rt->sent);
 }
 

@@ -233,6 +233,9 @@ void peers_check(struct story *s)
         if (reg && !reg->told_end && reg->finish && reg->told_open && !peer->conn->pipe_out && s->harsh == 0 &&
             !s->plan.faults && !s->plan.memory && !reg->closing && !reg->service->rt->stopping)
             CHECK(s, 4, info.eof, "flow %u was finished, and its peer never hears of it", peer->conn->out->number);
+        if (peer->conn && peer->conn->aborted && peer->conn->tcp && peer->conn->kind == KIND_STREAM && !s->stolen &&
+            !s->was_cut && !s->plan.faults)
+            CHECK(s, 4, info.error != 0, "flow %u was aborted, and its peer was not reset", peer->conn->out->number);
         if (info.error != 0) {
             if (peer->out)
                 peer->out->loose = true;

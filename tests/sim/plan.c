@@ -96,6 +96,7 @@ void plan_config(struct story *s, struct ior_config *config)
         .commands = budget(s),
         .timers = budget(s),
         .max_resources = once_in(s, 10) ? 4 + (uint32_t)pick(s, 16) : 0,
+        .max_timers = once_in(s, 8) ? 3 + (uint32_t)pick(s, 6) : 0,
         .output_cap_bytes = s->plan.flood || once_in(s, 6) ? 65536 : 0,
     };
 }

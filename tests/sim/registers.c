@@ -118,6 +118,7 @@ void adopt(struct service *service, bool own)
     struct conn *conn = conn_new(s, own ? KIND_OWN : KIND_STREAM, service->rt->host);
     conn->fd = fd;
     conn->socket = (kind & IOR_FD_KIND_MASK) != IOR_FD_PIPE;
+    conn->tcp = kind == IOR_FD_TCP;
     conn->pipe_in = (kind & IOR_FD_NO_WRITE) != 0;
     conn->pipe_out = (kind & IOR_FD_NO_READ) != 0;
     conn->peer = peer;

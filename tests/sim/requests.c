@@ -59,7 +59,7 @@ static void end_it(struct service *service, struct reg *reg)
             reg->finish = conn->was_finished = true;
     } else if (how == 2 && !calm && transports(reg)) {
         if (done(reg, ASK(s, ior_abort(service->cx, reg->id)), "abort")) {
-            reg->asked = true;
+            reg->asked = conn->aborted = true;
             conn_loose(conn);
             s->harsh++;
         }

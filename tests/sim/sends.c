@@ -46,6 +46,7 @@ static void send_answer(struct reg *reg, size_t len, uint64_t before, int r, boo
     }
     CHECK(s, 5, !reg->finish && !reg->closing && !reg->asked, "a send is taken after the end");
     conn->out->total += len;
+    reg->sent_ns = now(s);
     conn->files |= file;
     CHECK(s, 5, after == before + len, "a send of %zu bytes has changed the queue from %llu to %llu", len,
           (unsigned long long)before, (unsigned long long)after);

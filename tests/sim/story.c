@@ -172,8 +172,10 @@ static void world_act(struct story *s)
         ior_sim_wall_jump(s->sim, a, (int64_t)pick(s, 7200) * 1000000000 - INT64_C(3600000000000));
         break;
     case 1:
-        if (!s->plan.calm && ior_sim_cut(s->sim, a, b) == 0)
+        if (!s->plan.calm && ior_sim_cut(s->sim, a, b) == 0) {
             s->harsh++;
+            s->was_cut = true;
+        }
         break;
     case 2:
         (void)ior_sim_heal(s->sim, a, b);
@@ -366,6 +368,13 @@ static void free_all(struct story *s)
     for (unsigned i = 0; i < s->conns_n; i++) {
         if (s->conns[i].live && s->conns[i].res)
             conn_free(s, &s->conns[i]);
+    }
+    for (unsigned i = 0; i < s->conns_n; i++) {
+        const struct conn *conn = &s->conns[i];
+        CHECK(s, 14,
+              conn->addr[0] != 'u' || s->plan.faults || s->stolen || s->plan.memory > 0 ||
+                  !ior_sim_path_exists(s->sim, conn->host, conn->addr + 5),
+              "%s is left of a listener", conn->addr);
     }
     for (int i = 0; i < SHARED; i++)
         ior_buf_unref(s->shared[i].buf);

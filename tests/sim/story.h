@@ -88,7 +88,8 @@ struct conn {
     uint64_t held;     /* given back, comes again */
     bool connecting, half_open, full_reads, files, pipe_in, pipe_out, socket, shared, was_finished;
     int failed; /* why it ended before, where that was an error; of an own kind: the first error it answered */
-    bool lost;  /* its fd was closed behind its back */
+    bool aborted, tcp;
+    bool lost; /* its fd was closed behind its back */
     size_t high, low, cap, unread_max, user_size;
     uint64_t idle_ns, connect_ns, drain_ns; /* of its options; 0: none, none, the default */
     unsigned spells;
@@ -114,6 +115,7 @@ struct reg {
     uint64_t at_ns[4];  /* deadlines: not before */
     uint64_t idle_ns;   /* the period; IOR_NEVER: off */
     uint64_t active_ns; /* when input was told last */
+    uint64_t sent_ns;   /* when something was sent last */
     uint64_t quiet_ns;  /* since when nothing was read or written, as far as was seen */
     bool finish, wrote, idle_vague;
     bool gave_back; /* in this spell: what is given back comes again with the next bytes only */
@@ -231,7 +233,7 @@ struct story {
     struct ior_sim *sim;
     struct plan plan;
     const struct options *options;
-    bool in_callback, in_listener, in_request, in_free, in_timer, ending, calm_end, stolen, verbose;
+    bool in_callback, in_listener, in_request, in_free, in_timer, ending, calm_end, stolen, was_cut, verbose;
     unsigned harsh;  /* acts that may break connections */
     unsigned breath; /* so many sends inside events until the next step: two of ours would talk for ever */
     struct service *inside;

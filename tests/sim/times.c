@@ -2,6 +2,8 @@
 /* Timers and deadlines: never early, in order, once, and not late: once all that is due is done, none is left. */
 #include "story.h"
 
+#include <limits.h>
+
 static uint64_t some_time(struct story *s)
 {
     static const uint64_t most[] = {1, 1000, 1000000, 20000000, 2000000000, UINT64_C(3600000000000)};
@@ -24,6 +26,20 @@ static void arm(struct service *service, struct timer *timer, uint64_t after_ns)
     timer->in_timer = s->in_timer;
 }
 
+/* How many are armed in a runtime; UINT_MAX where a service is stopping, whose timers go when nobody is told. */
+static unsigned armed_in(const struct runtime *rt)
+{
+    const struct story *s = rt->s;
+    unsigned n = 0;
+    for (unsigned i = 0; i < s->services_n; i++) {
+        if (s->services[i].rt == rt && (s->services[i].line || rt->stopping))
+            return UINT_MAX;
+    }
+    for (unsigned i = 0; i < TIMERS; i++)
+        n += s->timers[i].state == TIMER_ARMED && s->timers[i].service->rt == rt;
+    return n;
+}
+
 static void set(struct service *service)
 {
     struct story *s = service->s;
@@ -37,9 +53,13 @@ static void set(struct service *service)
     uint64_t at_least = now(s);
     int r = ASK(s, ior_timer_set(service->cx, after_ns, timer, &id));
     NOTE(s, "  timer in %llu ns: %s", (unsigned long long)after_ns, ior_errname(r));
+    unsigned most = service->rt->config.max_timers, armed = armed_in(service->rt);
+    CHECK(s, 10, most == 0 || armed == UINT_MAX || r == -ESHUTDOWN || r == -ENOMEM || (r == -ENOSPC) == (armed >= most),
+          "ior_timer_set answers %s, and %u of %u are armed", ior_errname(r), armed, most);
     if (r < 0) {
         CHECK(s, 10,
-              (r == -ESHUTDOWN && (service->line || service->rt->stopping)) || (r == -ENOMEM && s->plan.memory > 0),
+              (r == -ENOSPC && most > 0) || (r == -ESHUTDOWN && (service->line || service->rt->stopping)) ||
+                  (r == -ENOMEM && s->plan.memory > 0),
               "ior_timer_set answers %s", ior_errname(r));
         return;
     }
@@ -177,9 +197,12 @@ void deadline_told(struct reg *reg, const struct ior_event *ev)
     if (which == IOR_DEADLINE_IDLE && !reg->told_open && reg->conn->idle_ns > 0)
         return; /* since when it has a connection was never told */
     CHECK(s, 10, reg->at_ns[which] != IOR_NEVER, "deadline %d is told, and is not armed", which);
-    uint64_t slack_ns = s->plan.calls_take_time ? 10000 : 0; /* armed before the answer came */
+    uint64_t slack_ns = s->plan.calls_take_time ? 200000 : 0; /* armed before the answer came */
     CHECK(s, 10, reg->at_ns[which] <= now(s) + slack_ns, "deadline %d is told %llu ns early", which,
           (unsigned long long)(reg->at_ns[which] - now(s)));
+    if (which == IOR_DEADLINE_IDLE && !s->plan.calls_take_time)
+        CHECK(s, 10, reg->sent_ns == 0 || ev->end.unsent > 0 || now(s) >= ior_time_add(reg->sent_ns, reg->idle_ns),
+              "END by the idle deadline, and bytes went in time");
     if (which == IOR_DEADLINE_IDLE && !s->plan.calls_take_time)
         CHECK(s, 10, reg->active_ns == 0 || now(s) >= ior_time_add(reg->active_ns, reg->idle_ns),
               "END by the idle deadline, and bytes came in time");

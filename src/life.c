@@ -133,7 +133,7 @@ void ior__rebuild(struct ior_runtime *rt)
         if (err == 0)
             res->bits |= IOR__IN_SET;
         else
-            interest_failed(res, err);
+            ior__work_add(rt, res); /* tried again, and told, where callbacks do not meet a set that is half built */
     }
 }
 
@@ -150,7 +150,8 @@ static void detach(struct ior_resource *res)
     ior__slots_remove(&cx->rt->slots, res->id);
     cx->resources--;
     res->id = 0;
-    if ((res->bits & (IOR__CLOSING | IOR__FIN_SENT)) == IOR__CLOSING)
+    bool finishes = (res->bits & IOR__STREAM) && ((struct ior__stream *)res)->finishes;
+    if ((res->bits & (IOR__CLOSING | IOR__FIN_SENT)) == IOR__CLOSING && !finishes)
         res->bits &=
             ~(uint32_t)IOR__FINISHING; /* the closing was the runtime's; whoever takes it over may send again */
     res->bits &= IOR__KEPT_BITS;

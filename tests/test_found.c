@@ -10,6 +10,8 @@
 #include "support/check.h"
 #include "support/recorder.h"
 
+#define SEC IOR_NS_PER_SEC
+
 /* What was handed over is the test's. */
 static struct ior_resource *take(struct recorder *r, ior_id id)
 {
@@ -359,9 +361,71 @@ static void a_file_range_of_a_freed_kind_is_closed_through_the_table(void **stat
     rec_free(r);
 }
 
+/* A close that ends at once, for the peer's input is over, does not undo an ior_finish before it. */
+static void a_finish_survives_a_close(void **state)
+{
+    struct recorder *r = rec_new();
+    int fd;
+    (void)state;
+    r->keep = true;
+    ior_id id = rec_stream(r, REC_STREAM(.half_open = true), &fd);
+    script_eof(r->script, fd);
+    rec_settle(r);
+    assert_int_equal(ior_finish(r->cx, id), 0);
+    assert_int_equal(rec_close(r, id, SEC), 0);
+    rec_settle(r);
+    assert_true(rec_of(r, id)->ended);
+    (void)rec_register(r, rec_of(r, id)->handed);
+    rec_settle(r);
+    assert_true(script_got_fin(r->script, fd));
+    rec_free(r);
+}
+
+static void end_the_others(struct recorder *r, ior_id id, int err)
+{
+    (void)err;
+    for (unsigned number = 1; number <= 3; number++) {
+        ior_id other = rec_id(r, number);
+        if (other != id && !rec_of(r, other)->ended)
+            (void)rec_unregister(r, other);
+    }
+}
+
+/* While the set is built anew a watch fails: tried again at the end of a turn, where a service may end what it likes. */
+static void a_set_that_is_built_anew_meets_no_callback(void **state)
+{
+    struct recorder *r = rec_new();
+    int fds[3];
+    (void)state;
+    r->keep = true;
+    ior_id first = rec_stream(r, NULL, &fds[0]);
+    (void)rec_stream(r, NULL, &fds[1]);
+    ior_id third = rec_stream(r, NULL, &fds[2]);
+    rec_settle(r);
+    rec_forget(r);
+    r->on_error = end_the_others;
+    script_steal(r->script, fds[0], SCRIPT_STEAL_DUP);
+    assert_int_equal(rec_unregister(r, first), 0); /* finds that somebody closed it */
+    script_fail_next(r->script, SCRIPT_WATCH, ENOMEM);
+    rec_settle(r);
+    rec_pass(r, SEC);
+    script_say_text(r->script, fds[1], "two");
+    script_say_text(r->script, fds[2], "three");
+    rec_settle(r);
+    rec_expect(r, "end 1 asked 0 0 0\nhandover 1\ndata 3 three\ndata 2 two\n");
+    assert_int_equal(rec_unregister(r, third), 0);
+    rec_settle(r);
+    assert_int_equal(ior_resource_release(rec_of(r, third)->handed), fds[2]);
+    rec_of(r, third)->handed = NULL;
+    script_close(r->script, fds[2]);
+    rec_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_finish_survives_a_close),
+        cmocka_unit_test(a_set_that_is_built_anew_meets_no_callback),
         cmocka_unit_test(a_refused_connect_registered_again_ends_again),
         cmocka_unit_test(a_reset_stream_registered_again_has_no_eof),
         cmocka_unit_test(a_deadline_does_not_replace_the_first_cause),

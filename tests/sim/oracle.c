@@ -190,6 +190,10 @@ static void told_drained(struct story *s, struct reg *reg)
     if (!conn->files)
         CHECK(s, 5, ior_queued(reg->service->cx, reg->id) <= (fresh ? conn->high : conn->low),
               "DRAINED was told while the queue is above the low mark");
+    if (!conn->files && !conn->shared && !fresh && !reg->service->rt->config.output_cap_bytes)
+        CHECK(s, 5, ior_queued(reg->service->cx, reg->id) + reg->need <= conn->cap,
+              "DRAINED is told, and what was refused would not fit");
+    reg->need = 0;
     reg->full = false;
 }
 

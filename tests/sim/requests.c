@@ -139,7 +139,7 @@ void act_accept(struct service *service, struct reg *reg, const struct ior_event
     conn->idle_ns = listener->idle_ns;
     conn->drain_ns = listener->drain_ns;
     conn->socket = true;
-    if (how == 8) {
+    if (how == 8 && !s->ending) {
         conn->res = ior_take(service->cx, ev);
         NOTE(s, "  take: %s", conn->res ? "ok" : "NULL");
         CHECK(s, 1, conn->res || s->plan.memory > 0, "ior_take answers NULL");
@@ -153,6 +153,7 @@ void act_accept(struct service *service, struct reg *reg, const struct ior_event
     ior_id id;
     int r = ASK(s, ior_accept(service->cx, ev, &id));
     registered_or(service, r, "accept");
+    CHECK(s, 1, r != -ENOSPC || s->plan.faults, "a connection is accepted where there is no slot for it");
     if (r < 0 || !reg_new(service, conn, id)) {
         conn->live = false;
         s->harsh++;

@@ -29,6 +29,8 @@ static void send_answer(struct reg *reg, size_t len, uint64_t before, int r, boo
               (unsigned long long)before, (unsigned long long)after);
         if (r == -ENOBUFS) {
             reg->owed = true;
+            if (!crowded && len > reg->need)
+                reg->need = len;
             CHECK(s, 5, crowded || before + len > conn->cap, "a send is refused below the cap");
         } else if (r == -EMSGSIZE) {
             CHECK(s, 5, crowded || len > conn->cap, "a send of %zu bytes is too large for a cap of %zu", len,

@@ -104,6 +104,7 @@ struct conn {
 
 /* A registration. */
 struct reg {
+    uint64_t need; /* the largest send that the cap of the transport refused, until DRAINED */
     struct conn *conn;
     struct service *service;
     ior_id id;

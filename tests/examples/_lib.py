@@ -80,6 +80,8 @@ class Server:
             self.process.wait(LIMIT)
             raise AssertionError(f"{name} said {line!r} and {self.errors()!r}")
         self.address = line[len("listening on "):].rstrip("\n")
+        # It says so before its loop runs, and an engine may exchange fds as that begins.
+        until(self.sleeps, f"{name} waits for its first connection")
         self.fds_at_start = self.fds()
 
     def errors(self):
@@ -92,6 +94,10 @@ class Server:
             return self.process.pid
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as file:
             return int(file.read().split()[0])
+
+    def sleeps(self):
+        with open(f"/proc/{self.pid()}/stat", encoding="ascii") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] == "S"
 
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid()}/fd"))

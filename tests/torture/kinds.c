@@ -19,7 +19,7 @@ static void watches(struct run *run)
 {
     enum { N = 5 };
     struct service *s = t_service(run, NULL);
-    int fds[N];
+    static int fds[N]; /* events come after a return in the midst, too */
     ior_id ids[N];
     if (s == NULL)
         return;

@@ -315,6 +315,22 @@ void ior__send_settle(struct ior_resource *res)
     ior__output_release(res);
 }
 
+/*
+ * The queue may be empty now. Services may send before the end of the turn: it goes back at once, or is made ready for
+ * that, and still knows for how much room DRAINED has to wait.
+ */
+static void written_out(struct ior_resource *res)
+{
+    struct ior__output *out = res->output;
+    if (out->head || !(res->bits & IOR__OWED)) {
+        ior__output_release(res);
+        return;
+    }
+    uint64_t need = out->need;
+    prime(out);
+    out->need = need;
+}
+
 void ior__sends_done(struct ior_runtime *rt)
 {
     for (struct ior__output *out = rt->sending.first; out; out = rt->sending.first) {
@@ -325,7 +341,7 @@ void ior__sends_done(struct ior_runtime *rt)
             consume(res, (uint64_t)n);
             ior__touch_idle_at(res, rt->sending.begun_ns);
         }
-        ior__output_release(res); /* at once: services may send before the end of the turn */
+        written_out(res);
         if (IOR_LIKELY(!res->output) && !(res->bits & IOR__WRITE_UNUSUAL_BITS))
             continue;
         if (n != -EINTR)

@@ -68,6 +68,7 @@ static void what_a_new_set_does_not_take_ends_or_waits(void **state)
         rec_settle(r);
         rec_forget(r);
         script_fail_next(r->script, SCRIPT_WATCH, errors[i]);
+        script_fail_next(r->script, SCRIPT_WATCH, errors[i]); /* at the end of the next turn */
         script_steal(r->script, stolen, SCRIPT_STEAL_GONE);
         assert_int_equal(rec_unregister(r, rec_id(r, 1)), 0);
         rec_settle(r);

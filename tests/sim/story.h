@@ -212,6 +212,7 @@ struct plan {
 struct options {
     uint64_t first, seeds, seed;
     bool one, verbose, shrink;
+    bool aborts;      /* where a promise is broken, rather than leaving: a fuzzer keeps what led there */
     const char *sums; /* the file for them, NULL: none */
     int shape;        /* -1: both */
     int jobs;

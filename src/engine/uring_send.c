@@ -112,10 +112,14 @@ static bool submitted(const struct uring *u, const struct uring_fd *entry)
     return (int32_t)(entry->send_tag - u->sends_submitted) <= 0;
 }
 
-/* Where reading told the cause already, a write after it only says that the connection is gone. */
+/*
+ * Where reading told the cause already, a write after it only says that the connection is gone. A want of memory is none:
+ * the write would be tried again, for ever where nobody reads meanwhile.
+ */
 static ssize_t first_cause(const struct uring_fd *entry, ssize_t result)
 {
-    bool knows = result == -EPIPE && (entry->flags & URING_ERROR) && entry->error != 0;
+    bool broken = (entry->flags & URING_ERROR) && entry->error != 0 && entry->error != ENOMEM;
+    bool knows = result == -EPIPE && broken;
 
     return knows ? -entry->error : result;
 }

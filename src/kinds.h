@@ -44,6 +44,12 @@ struct ior__stream {
 /* Behind a stream lies the memory of its service (user_size), aligned for any type as malloc's is. */
 #define IOR__STREAM_BYTES ((sizeof(struct ior__stream) + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1))
 
+/* How large a stream is with that; without it, nothing is aligned. */
+static inline size_t ior__stream_size(size_t user_size)
+{
+    return user_size > 0 ? IOR__STREAM_BYTES + user_size : sizeof(struct ior__stream);
+}
+
 /* Inside ACCEPTED: the connection on offer. */
 struct ior__accepting {
     struct ior_resource *listener;

@@ -456,7 +456,7 @@ static void destroy(struct ior_resource *res)
     ior__unread_free(stream);
     size_t user_size = opts->user_size;
     ior__stream_opts_unref(opts);
-    ior__free(stream, IOR__STREAM_BYTES + user_size);
+    ior__free(stream, ior__stream_size(user_size));
 }
 
 const struct ior_resource_ops ior__stream_ops = {

@@ -79,7 +79,7 @@ void ior__stream_opts_unref(struct ior__stream_opts *opts)
 
 struct ior_resource *ior__stream_new(int fd, struct ior__stream_opts *opts, uint32_t bits)
 {
-    struct ior__stream *stream = ior__calloc(IOR__STREAM_BYTES + opts->user_size);
+    struct ior__stream *stream = ior__calloc(ior__stream_size(opts->user_size));
     if (!stream)
         return NULL;
     stream->opts = ior__stream_opts_ref(opts);

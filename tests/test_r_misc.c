@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * R76, R78-R82: sizes that overflow, a process without its standard fds, names too long, mass disconnects, the
- * permissions of Unix listeners, and the memory that silent peers may cost.
+ * R76-R82: sizes that overflow, readiness in any byte order, a process without its standard fds, names too long, mass
+ * disconnects, the permissions of Unix listeners, and the memory that silent peers may cost.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -52,6 +52,36 @@ static void r76_sizes_are_checked_before_use(void **state)
     close(pair[0]);
     close(pair[1]);
     close(peer);
+    probe_free(p);
+}
+
+/* What the engine tells is in this machine's byte order, whatever words the kernel packs it in. */
+static void r77_readiness_is_the_same_in_any_byte_order(void **state)
+{
+    struct probe *p = probe_new(NULL);
+    int pair[2];
+    (void)state;
+    net_unix_pair(pair);
+    ior_id id = probe_watch(p, pair[0], IOR_WRITE);
+    probe_until(p, probe_of(p, id)->ready > 0);
+    assert_int_equal(probe_of(p, id)->ready_bits, IOR_WRITE);
+    assert_int_equal(ior_interest(p->cx, id, IOR_READ), 0);
+    probe_turns(p, 2);
+    unsigned told = probe_of(p, id)->ready;
+    probe_turns(p, 2);
+    assert_int_equal(probe_of(p, id)->ready, told); /* nothing is to be read */
+    assert_int_equal(write(pair[1], "x", 1), 1);
+    probe_until(p, probe_of(p, id)->ready > told);
+    assert_int_equal(probe_of(p, id)->ready_bits, IOR_READ);
+    assert_int_equal(ior_interest(p->cx, id, 0), 0);
+    probe_turns(p, 2);
+    told = probe_of(p, id)->ready;
+    close(pair[1]);
+    probe_until(p, probe_of(p, id)->ready > told);
+    assert_int_equal(probe_of(p, id)->ready_bits & (IOR_READ | IOR_WRITE), 0);
+    assert_int_not_equal(probe_of(p, id)->ready_bits & IOR_HUP, 0);
+    assert_int_equal(ior_unregister(p->cx, id), 0);
+    close(pair[0]);
     probe_free(p);
 }
 
@@ -380,6 +410,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(r76_sizes_are_checked_before_use),
+        cmocka_unit_test(r77_readiness_is_the_same_in_any_byte_order),
         cmocka_unit_test(r78_works_without_standard_fds),
         cmocka_unit_test(r79_overlong_names_are_refused_never_cut),
         cmocka_unit_test(r80_mass_disconnect_costs_o_of_n),

@@ -94,6 +94,29 @@ static void r44_overdue_means_no_wait(void **state)
     rec_free(r);
 }
 
+/* R77: no time is kept in 32 bits, of seconds or of anything else. */
+static void r77_time_has_64_bits(void **state)
+{
+    static const uint64_t secs[] = {UINT64_C(2147483647), UINT64_C(4294967295), UINT64_C(8589934592)};
+    (void)state;
+    for (unsigned i = 0; i < sizeof(secs) / sizeof(secs[0]); i++) {
+        struct recorder *r = rec_new();
+        uint64_t at_ns = secs[i] * IOR_NS_PER_SEC;
+        script_advance(r->script, at_ns - script_now(r->script) - MS); /* the next step passes the edge */
+        script_set_wall(r->script, at_ns);
+        rec_turn(r);
+        assert_true(ior_unix_ns(r->cx) == at_ns);
+        rec_timer(r, 2 * MS, 1);
+        assert_true(ior_timer_next(r->cx) == at_ns + MS);
+        rec_pass(r, 2 * MS - 1);
+        rec_expect(r, "");
+        rec_pass(r, 1);
+        rec_expect(r, "timer 1\n");
+        assert_true(ior_now(r->cx) == at_ns + MS);
+        rec_free(r);
+    }
+}
+
 static void r42_far_future(void **state)
 {
     struct recorder *r = rec_new();
@@ -455,6 +478,7 @@ int main(void)
         cmocka_unit_test(r41_nanoseconds_count),
         cmocka_unit_test(zero_fires_in_the_next_turn),
         cmocka_unit_test(r44_overdue_means_no_wait),
+        cmocka_unit_test(r77_time_has_64_bits),
         cmocka_unit_test(r42_far_future),
         cmocka_unit_test(moved),
         cmocka_unit_test(moved_is_armed_anew_among_ties),

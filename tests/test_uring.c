@@ -280,6 +280,40 @@ static void r66_whoever_does_not_read_keeps_no_buffer(void **state)
     ops->close(u, false);
 }
 
+/* Of more than go on at once, some are wanted no more when it is their turn: the wait goes on with the others. */
+static void r66_the_turn_of_each_comes(void **state)
+{
+    enum { STREAMS = 900, LATER = 700, LEN = 64 };
+    static uint64_t from[STREAMS];
+    static int fds[STREAMS][2];
+    struct uring *u = open_engine(&tiny);
+    (void)state;
+
+    net_raise_fd_limit(2 * STREAMS + 200);
+    pairs(fds, STREAMS);
+    for (int i = 0; i < STREAMS; i++)
+        watch(u, fds[i][0], RECEIVES);
+    wait_ns(u, 0);
+    for (int i = 0; i < STREAMS; i++)
+        net_write_pattern(fds[i][1], 0, LEN);
+    assert_int_equal(wait_ns(u, 0), 2); /* there are so many buffers */
+    for (int i = 0; i < LATER; i++)
+        assert_int_equal(ops->rewatch(u, fds[i][0], id_of(fds[i][0]), IOR_RECEIVES), 0);
+    for (size_t sum = 0; sum < (size_t)(STREAMS - LATER) * LEN;) {
+        assert_in_range(wait_ns(u, PATIENCE_NS), 1, RECORDS);
+        sum += take_all(u, fds + LATER, from + LATER, STREAMS - LATER);
+    }
+    assert_int_equal(wait_ns(u, 0), 0);
+    for (int i = 0; i < LATER; i++)
+        assert_int_equal(ops->rewatch(u, fds[i][0], id_of(fds[i][0]), RECEIVES), 0);
+    for (size_t sum = 0; sum < (size_t)LATER * LEN;) {
+        assert_in_range(wait_ns(u, PATIENCE_NS), 1, RECORDS);
+        sum += take_all(u, fds, from, LATER);
+    }
+    close_pairs(fds, STREAMS);
+    ops->close(u, false);
+}
+
 /* What is held of one stream is bounded: the rest waits in the kernel, and the peer with it. */
 static void what_is_held_of_a_stream_is_bounded(void **state)
 {
@@ -673,6 +707,7 @@ int main(void)
         cmocka_unit_test(r65_failed_sends_that_find_no_room_are_not_lost),
         cmocka_unit_test(r66_streams_without_a_buffer_go_on_when_there_are_some),
         cmocka_unit_test(r66_whoever_does_not_read_keeps_no_buffer),
+        cmocka_unit_test(r66_the_turn_of_each_comes),
         cmocka_unit_test(what_is_held_of_a_stream_is_bounded),
         cmocka_unit_test(r67_closing_waits_for_what_is_in_flight),
         cmocka_unit_test(r68_a_full_queue_does_not_keep_from_cancelling),

@@ -215,7 +215,11 @@ static int uring_engine_rebuild(void *engine)
 
 /* ---- waiting ---- */
 
-/* What a poll told is not believed any longer, and what is left of input stays to be told. */
+/*
+ * What a poll told is not believed any longer, and what is left of input stays to be told. Where buffers are scarce,
+ * those that were told and took nothing do not keep theirs. The others do: they will be served, and what comes
+ * meanwhile waits in the kernel, or the memory held would grow with all that their peers have to say.
+ */
 static void look_again(struct uring *u, struct uring_list list, bool scarce)
 {
     while (list.first) {
@@ -228,7 +232,7 @@ static void look_again(struct uring *u, struct uring_list list, bool scarce)
             uring_dirty_add(u, entry, fd);
         }
         if (uring_has_input(entry)) {
-            if (scarce)
+            if (scarce && (entry->flags & URING_UNTAKEN))
                 ior__uring_copy_out(u, entry);
             uring_ready_add(u, &u->ready, entry, fd);
         }
@@ -246,6 +250,14 @@ static void begin(struct uring *u)
     look_again(u, told, scarce);
 }
 
+/* Whether there is, or may be, something to tell without a wait. */
+static bool has_to_tell(const struct uring *u)
+{
+    bool starved_go_on = u->starved.first && u->buffers.given > 0; /* those whose turn was not yet */
+
+    return u->ready.first || u->woken || starved_go_on;
+}
+
 /* Fills in what there is to tell. */
 static int collect(struct uring *u, struct ior_record *records, int max)
 {
@@ -261,6 +273,7 @@ static int collect(struct uring *u, struct ior_record *records, int max)
         uring_clear(entry, URING_IN_READY);
         if (IOR_LIKELY(what)) {
             records[count++] = (struct ior_record){.id = entry->id, .what = what};
+            entry->flags |= URING_UNTAKEN;
             uring_ready_add(u, &u->told, entry, fd);
         } else {
             entry->ready = 0;
@@ -305,7 +318,7 @@ static int uring_engine_wait(void *engine, struct ior_record *records, int max, 
     for (;;) {
         uint64_t wait_ns = deadline_ns == IOR_NEVER ? IOR_NEVER : deadline_ns ? ior__wait_ns(u->os, deadline_ns) : 0;
         int armed = ior__uring_arm(u);
-        bool waits = wait_ns > 0 && armed == 0 && !u->ready.first && !u->woken && !u->send_fell_short;
+        bool waits = wait_ns > 0 && armed == 0 && !has_to_tell(u) && !u->send_fell_short;
         int err = ior__uring_enter(u, waits, wait_ns);
         unsigned reaped = ior__uring_reap(u);
         int count = collect(u, records, max);
@@ -360,7 +373,7 @@ static int uring_engine_flush(void *engine)
     if (u->polled) {
         begin(u);
         (void)ior__uring_arm(u);
-        if (u->ready.first || u->woken)
+        if (has_to_tell(u))
             nudge(u);
     } else if (u->sends_begun == u->sends_submitted) {
         return 0;
@@ -385,6 +398,7 @@ static ssize_t uring_engine_recv(void *engine, int fd, ior_id id, void *bytes, s
 
     if (IOR_UNLIKELY(!entry))
         return -EAGAIN;
+    uring_clear(entry, URING_UNTAKEN);
     if (IOR_LIKELY(entry->held_first)) {
         size_t n = ior__uring_take_bytes(u, entry, bytes, len);
         if (IOR_UNLIKELY(!(entry->flags & URING_INPUT)))

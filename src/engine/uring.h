@@ -27,11 +27,12 @@ enum {
     URING_POLL_SPENT = 1 << 4, /* it has told what it was for, but goes on: to be cancelled */
     URING_HALF_CLOSED = 1 << 5,
     URING_IN_READY = 1 << 6,
-    URING_IN_DIRTY = 1 << 7,
+    URING_IN_DIRTY = 1 << 7, /* or in starved */
     URING_SENDING = 1 << 8,  /* a send was begun, and `sent` not asked */
     URING_ENDED = 1 << 9,    /* the input has ended: nothing is to be received any more */
     URING_ERROR = 1 << 10,   /* `error` (0: the end of input) is to be told, behind what is held */
     URING_LISTENS = 1 << 11, /* what is held are accepted fds */
+    URING_UNTAKEN = 1 << 12, /* told of input, and none of it was taken since */
 };
 
 /* An fd: what the runtime wants of it, what is armed, what is held. One cache line; 0 is a fresh one. */
@@ -108,6 +109,7 @@ struct uring {
     uint32_t tag;                          /* the last one given */
     uint32_t sends_begun, sends_submitted; /* tags of sends, in order */
     struct uring_list ready, told, dirty;
+    struct uring_list starved; /* streams that found no buffer; through next_dirty */
     struct uring_fd **pages;
     uint32_t page_count;
     struct uring_held *held;
@@ -174,18 +176,30 @@ static inline void uring_ready_add(struct uring *u, struct uring_list *list, str
     list->last = (uint32_t)fd + 1;
 }
 
-/* What is armed for the fd may not be what is wanted: looked at before the next wait. */
-static inline void uring_dirty_add(struct uring *u, struct uring_fd *entry, int fd)
+/* Appends to `dirty` or `starved`, unless it is on one of them. */
+static inline void uring_list_dirty(struct uring *u, struct uring_list *list, struct uring_fd *entry, int fd)
 {
     if (entry->flags & URING_IN_DIRTY)
         return;
     entry->flags |= URING_IN_DIRTY;
     entry->next_dirty = 0;
-    if (u->dirty.last)
-        uring_at(u, (int)(u->dirty.last - 1))->next_dirty = (uint32_t)fd + 1;
+    if (list->last)
+        uring_at(u, (int)(list->last - 1))->next_dirty = (uint32_t)fd + 1;
     else
-        u->dirty.first = (uint32_t)fd + 1;
-    u->dirty.last = (uint32_t)fd + 1;
+        list->first = (uint32_t)fd + 1;
+    list->last = (uint32_t)fd + 1;
+}
+
+/* What is armed for the fd may not be what is wanted: looked at before the next wait. */
+static inline void uring_dirty_add(struct uring *u, struct uring_fd *entry, int fd)
+{
+    uring_list_dirty(u, &u->dirty, entry, fd);
+}
+
+/* The same, once there are buffers and it is its turn. */
+static inline void uring_starved_add(struct uring *u, struct uring_fd *entry, int fd)
+{
+    uring_list_dirty(u, &u->starved, entry, fd);
 }
 
 static inline void uring_clear(struct uring_fd *entry, unsigned flags)

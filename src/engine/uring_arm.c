@@ -18,6 +18,9 @@
 #include <poll.h>
 #include <string.h>
 
+/* Streams that go on at once when buffers come back: about as many as a turn serves. */
+#define URING_STARVED_MOST 256u
+
 static uint32_t next_tag(struct uring *u)
 {
     return u->tag = (u->tag + 1) & URING_TAG_MASK;
@@ -59,7 +62,7 @@ static bool start_input(struct uring *u, struct uring_fd *entry, int fd)
     bool accepts = (entry->wanted & IOR_ACCEPTS) != 0;
 
     if (!accepts && u->buffers.given == 0) {
-        uring_dirty_add(u, entry, fd); /* until some come back */
+        uring_starved_add(u, entry, fd); /* until some come back */
         return true;
     }
     struct io_uring_sqe *sqe = ior__uring_sqe(u);
@@ -149,9 +152,39 @@ static int arm_waker(struct uring *u)
     return 0;
 }
 
+/* Puts one list behind another; both are linked through next_dirty. */
+static void list_join(const struct uring *u, struct uring_list *list, const struct uring_list *behind)
+{
+    if (!behind->first)
+        return;
+    if (list->last)
+        uring_at(u, (int)(list->last - 1))->next_dirty = behind->first;
+    else
+        list->first = behind->first;
+    list->last = behind->last;
+}
+
+/* Arms the first `most` of a list, and takes them off it. -EAGAIN: the kernel takes no more; the rest stays on it. */
+static int arm_list(struct uring *u, struct uring_list *list, uint32_t most)
+{
+    for (; list->first && most > 0; most--) {
+        int fd = (int)(list->first - 1);
+        struct uring_fd *entry = uring_at(u, fd);
+        list->first = entry->next_dirty;
+        if (!list->first)
+            list->last = 0;
+        uring_clear(entry, URING_IN_DIRTY);
+        if (!arm_one(u, entry, fd)) {
+            uring_dirty_add(u, entry, fd);
+            return -EAGAIN;
+        }
+    }
+    return 0;
+}
+
 /*
- * Prepares all that is missing. The list is taken whole: what comes on it meanwhile is for the next time, and so is the
- * rest of it where the kernel takes no more (-EAGAIN).
+ * Prepares all that is missing. The list is taken whole: what comes on it meanwhile is for the next time. Of streams
+ * without buffers a few go on each time, the first of them: all at once they would but find that there are not enough.
  */
 int ior__uring_arm(struct uring *u)
 {
@@ -159,15 +192,18 @@ int ior__uring_arm(struct uring *u)
     int err = u->waker_armed ? 0 : arm_waker(u);
 
     u->dirty = (struct uring_list){.first = 0};
-    while (list.first) {
-        int fd = (int)(list.first - 1);
-        struct uring_fd *entry = uring_at(u, fd);
-        list.first = entry->next_dirty;
-        uring_clear(entry, URING_IN_DIRTY);
-        if (err == 0 && !arm_one(u, entry, fd))
-            err = -EAGAIN;
-        if (err < 0)
-            uring_dirty_add(u, entry, fd);
+    if (err == 0)
+        err = arm_list(u, &list, UINT32_MAX);
+    if (IOR_UNLIKELY(u->starved.first != 0) && err == 0 && u->buffers.given > 0) {
+        struct uring_list starved = u->starved;
+        u->starved = (struct uring_list){.first = 0};
+        err = arm_list(u, &starved, URING_STARVED_MOST);
+        list_join(u, &starved, &u->starved);
+        u->starved = starved;
+    }
+    if (IOR_UNLIKELY(list.first != 0)) {
+        list_join(u, &list, &u->dirty);
+        u->dirty = list;
     }
     return err;
 }

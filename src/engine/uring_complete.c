@@ -71,7 +71,10 @@ static void on_input(struct uring *u, int fd, uint32_t tag, int res, unsigned fl
         received(u, entry, res, flags);
     if (!more) {
         uring_clear(entry, URING_INPUT | URING_STOPPING);
-        uring_dirty_add(u, entry, fd);
+        if (res == -ENOBUFS && !(entry->flags & URING_LISTENS))
+            uring_starved_add(u, entry, fd);
+        else
+            uring_dirty_add(u, entry, fd);
     } else if (uring_is_full(u, entry) && !(entry->flags & URING_STOPPING)) {
         uring_dirty_add(u, entry, fd);
     }

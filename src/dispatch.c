@@ -166,22 +166,8 @@ static void serve_ready(struct ior_runtime *rt, struct ior_resource *res)
     }
 }
 
-/* The records of an engine that does the I/O. */
-static IOR_APART void dispatch_finished(struct ior_runtime *rt, int count)
-{
-    for (const struct ior_record *record = rt->records, *end = record + count; record < end; record++) {
-        struct ior_resource *res = ior__slots_find(&rt->slots, record->id);
-        if (!res)
-            on_stale(rt, record->id);
-        else if ((res->bits & (IOR__USUAL_BITS | IOR__READ_UNUSUAL_BITS)) == IOR__USUAL_BITS &&
-                 record->what == IOR_READ)
-            ior__stream_read(rt, res, true);
-        else
-            on_record(rt, res, record->what);
-    }
-}
-
-static void dispatch_records(struct ior_runtime *rt, int count)
+/* `by_engine`: the engine does the I/O. */
+static IOR_INLINE void dispatch_records(struct ior_runtime *rt, int count, bool by_engine)
 {
     for (const struct ior_record *record = rt->records, *end = record + count; record < end; record++) {
         struct ior_resource *res = ior__slots_find(&rt->slots, record->id);
@@ -189,10 +175,15 @@ static void dispatch_records(struct ior_runtime *rt, int count)
             on_stale(rt, record->id);
         else if (IOR_LIKELY((res->bits & (IOR__USUAL_BITS | IOR__READ_UNUSUAL_BITS)) == IOR__USUAL_BITS &&
                             record->what == IOR_READ))
-            ior__stream_read(rt, res, false);
+            ior__stream_read(rt, res, by_engine);
         else
             on_record(rt, res, record->what);
     }
+}
+
+static IOR_APART void dispatch_finished(struct ior_runtime *rt, int count)
+{
+    dispatch_records(rt, count, true);
 }
 
 /* Serves what was left over from the last turn, a budget's worth. */
@@ -220,7 +211,7 @@ void ior__dispatch(struct ior_runtime *rt, int count)
     if (IOR_UNLIKELY(rt->does_io))
         dispatch_finished(rt, count);
     else
-        dispatch_records(rt, count);
+        dispatch_records(rt, count, false);
     if (IOR_UNLIKELY(left_over.first != NULL)) {
         ior__start_services(rt); /* those attached just now: start comes before events */
         dispatch_ready(rt, left_over);

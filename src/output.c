@@ -22,11 +22,10 @@
 #define FILE_CHUNK ((uint64_t)1 << 20) /* one sendfile(2) */
 #define FILE_TURN ((uint64_t)4 << 20)  /* file bytes of one transport in a turn */
 #define IOV_MOST 1024                  /* UIO_MAXIOV on Linux */
-#define IN_FLIGHT 2                    /* a write that the engine has begun */
 
 /* ---- blocks ---- */
 
-static void prime(struct ior__output *out)
+void ior__output_prime(struct ior__output *out)
 {
     *out = (struct ior__output){.memory = IOR__OUTPUT_BLOCK};
     out->first_piece =
@@ -38,7 +37,7 @@ struct ior__output *ior__output_block_new(struct ior_runtime *rt)
     struct ior__output *out = ior__alloc(IOR__OUTPUT_BLOCK);
     if (!out)
         return NULL;
-    prime(out);
+    ior__output_prime(out);
     rt->blocks++;
     rt->output_bytes += IOR__OUTPUT_BLOCK;
     return out;
@@ -77,7 +76,7 @@ void ior__output_release(struct ior_resource *res)
     if (!out || out->head)
         return;
     res->output = NULL;
-    prime(out);
+    ior__output_prime(out);
     ior__output_put(res->cx->rt, out);
 }
 
@@ -115,8 +114,7 @@ static void drop_head(struct ior__output *out, struct ior_runtime *rt, const str
 
 /* ---- writing ---- */
 
-/* `n` bytes of the front were written. */
-static void consume(struct ior_resource *res, uint64_t n)
+void ior__output_consume(struct ior_resource *res, uint64_t n)
 {
     struct ior__output *out = res->output;
     out->bytes -= n;
@@ -156,30 +154,7 @@ static int gather(const struct ior__output *out, struct iovec *iov, int most, ui
     return n;
 }
 
-/* The engine writes the bytes, which stay where they are. */
-static int begin_send(struct ior_resource *res, const struct iovec *iov, int n, uint64_t len)
-{
-    struct ior_runtime *rt = res->cx->rt;
-    struct ior__output *out = res->output;
-    int err = rt->engine_ops->send(rt->engine, res->fd, res->id, iov, n);
-    if (err < 0)
-        return err;
-    rt->sending.begun_ns = rt->now_ns;
-    out->in_flight = len;
-    out->owner = res;
-    out->next = NULL;
-    out->previous = rt->sending.last;
-    if (rt->sending.last)
-        rt->sending.last->next = out;
-    else
-        rt->sending.first = out;
-    rt->sending.last = out;
-    if (out->bytes > len || (res->bits & (IOR__CLOSING | IOR__FINISHING | IOR__FULL | IOR__OWED)))
-        rt->sends_awaited = true;
-    return IN_FLIGHT;
-}
-
-/* Writes pieces in memory. 1: all that was tried went out; 0: the kernel took less; IN_FLIGHT; else -errno. */
+/* Writes pieces in memory. 1: all that was tried went out; 0: the kernel took less; IOR__IN_FLIGHT; else -errno. */
 static int write_memory(struct ior_resource *res)
 {
     struct ior__output *out = res->output;
@@ -187,14 +162,14 @@ static int write_memory(struct ior_resource *res)
     uint64_t len;
     int n = gather(out, iov, out->head->next ? IOV_MOST : 1, &len);
     if (res->cx->rt->does_io && ior__engine_receives(res))
-        return begin_send(res, iov, n, len);
+        return ior__send_begin(res, iov, n, len);
     ssize_t written;
     do {
         written = res->ops->write(res, iov, n);
     } while (written == -EINTR);
     if (written < 0)
         return (int)written;
-    consume(res, (uint64_t)written);
+    ior__output_consume(res, (uint64_t)written);
     return (uint64_t)written == len;
 }
 
@@ -235,7 +210,7 @@ static int write_file(struct ior_resource *res, uint64_t *turn_left)
     if (written < 0)
         return (int)written;
     *turn_left -= (uint64_t)written < *turn_left ? (uint64_t)written : *turn_left;
-    consume(res, (uint64_t)written);
+    ior__output_consume(res, (uint64_t)written);
     return 1; /* sendfile takes less also at page and pipe borders: only -EAGAIN tells that the socket is full */
 }
 
@@ -254,8 +229,7 @@ void ior__write_failed(struct ior_resource *res, int error)
         ior__ready_add(res->cx->rt, res, IOR_READ);
 }
 
-/* What a write came to: `r` is 1 (go on), 0 (the kernel took less than all), IN_FLIGHT or -errno. */
-static void wrote(struct ior_resource *res, int r)
+void ior__output_wrote(struct ior_resource *res, int r)
 {
     if (r == 0 || r == -EAGAIN)
         res->bits |= IOR__BLOCKED;
@@ -265,90 +239,6 @@ static void wrote(struct ior_resource *res, int r)
         ior__write_failed(res, -r);
     else
         res->bits &= ~(uint32_t)IOR__TOLD_ERROR;
-}
-
-/* Takes a queue off the list of those the engine writes. What the send came to: bytes or -errno. */
-static ssize_t take_sent(struct ior_resource *res)
-{
-    struct ior_runtime *rt = res->cx->rt;
-    struct ior__output *out = res->output;
-    ssize_t n = rt->engine_ops->sent(rt->engine, res->fd, res->id);
-    if (out->next)
-        out->next->previous = out->previous;
-    else
-        rt->sending.last = out->previous;
-    if (out->previous)
-        out->previous->next = out->next;
-    else
-        rt->sending.first = out->next;
-    if (!rt->sending.first)
-        rt->sends_awaited = false;
-    out->next = out->previous = NULL;
-    out->owner = NULL;
-    out->in_flight = 0;
-    return n;
-}
-
-/* In a request, where no buffer may be released: what was written leaves the queue later. */
-void ior__send_stop(struct ior_resource *res)
-{
-    struct ior__output *out = res->output;
-    if (!out || !out->owner)
-        return;
-    ssize_t n = take_sent(res);
-    if (n > 0) {
-        out->in_flight = (uint64_t)n;
-    } else if (n < 0 && n != -EAGAIN && n != -ENOBUFS && n != -ENOMEM && n != -EINTR) {
-        ior__latch_error(res, (int)-n);
-        res->bits |= IOR__WRITE_DEAD;
-    }
-}
-
-void ior__send_settle(struct ior_resource *res)
-{
-    struct ior__output *out = res->output;
-    uint64_t written = out ? out->in_flight : 0;
-    if (written == 0)
-        return;
-    out->in_flight = 0;
-    consume(res, written);
-    ior__output_release(res);
-}
-
-/*
- * The queue may be empty now. Services may send before the end of the turn: it goes back at once, or is made ready for
- * that, and still knows for how much room DRAINED has to wait.
- */
-static void written_out(struct ior_resource *res)
-{
-    struct ior__output *out = res->output;
-    if (out->head || !(res->bits & IOR__OWED)) {
-        ior__output_release(res);
-        return;
-    }
-    uint64_t need = out->need;
-    prime(out);
-    out->need = need;
-}
-
-void ior__sends_done(struct ior_runtime *rt)
-{
-    for (struct ior__output *out = rt->sending.first; out; out = rt->sending.first) {
-        struct ior_resource *res = out->owner;
-        uint64_t tried = out->in_flight;
-        ssize_t n = take_sent(res);
-        if (n > 0) {
-            consume(res, (uint64_t)n);
-            ior__touch_idle_at(res, rt->sending.begun_ns);
-        }
-        written_out(res);
-        if (IOR_LIKELY(!res->output) && !(res->bits & IOR__WRITE_UNUSUAL_BITS))
-            continue;
-        if (n != -EINTR)
-            wrote(res, n < 0 ? (int)n : (uint64_t)n == tried);
-        if (!(res->bits & IOR__ENDING))
-            ior__work_add(rt, res);
-    }
 }
 
 /* Writes until the queue is empty, the kernel takes no more, or the turn's share of file bytes is spent. */
@@ -370,7 +260,7 @@ static void write_out(struct ior_resource *res)
     }
     if (out->bytes < before)
         ior__touch_idle(res);
-    wrote(res, r);
+    ior__output_wrote(res, r);
 }
 
 /* There is room: unread bytes are told again, and so is what a kind of the user's own holds back. */
@@ -431,12 +321,12 @@ void ior__flush_small_less(struct ior_resource *res, ssize_t n)
 {
     ior__output_open(res);
     if (n > 0) {
-        consume(res, (uint64_t)n);
+        ior__output_consume(res, (uint64_t)n);
         ior__touch_idle(res);
         n = 0;
     }
     if (n != -EINTR)
-        wrote(res, (int)n);
+        ior__output_wrote(res, (int)n);
 }
 
 void ior__serve_starved(struct ior_runtime *rt)

@@ -106,6 +106,16 @@ static inline uint64_t ior__output_left(const struct ior_resource *res)
     return out ? out->bytes : 0;
 }
 
+/* Makes a block an empty queue. */
+void ior__output_prime(struct ior__output *out);
+
+/* `n` bytes of the front were written. */
+void ior__output_consume(struct ior_resource *res, uint64_t n);
+
+/* What a write came to: `r` is 1 (go on), 0 (the kernel took less than all), IOR__IN_FLIGHT or -errno. */
+#define IOR__IN_FLIGHT 2 /* the engine has begun it */
+void ior__output_wrote(struct ior_resource *res, int r);
+
 /* Step 5 of the turn: writes what the kernel takes, then tells DRAINED where it is owed. */
 void ior__flush(struct ior_resource *res);
 
@@ -133,9 +143,11 @@ static inline bool ior__flush_small(struct ior_runtime *rt, struct ior_resource 
 }
 
 /*
- * For engines that do the I/O. Once the wait is over, what the engine wrote is known. Where a resource ends before that,
- * ior__send_stop finds out, and ior__send_settle takes it out of the queue.
+ * For engines that do the I/O, see sending.c. The engine begins to write the first `len` bytes (IOR__IN_FLIGHT, -errno).
+ * Once the wait is over, what it wrote is known. Where a resource ends before that, ior__send_stop finds out, and
+ * ior__send_settle takes it out of the queue.
  */
+int ior__send_begin(struct ior_resource *res, const struct iovec *iov, int n, uint64_t len);
 void ior__sends_done(struct ior_runtime *rt);
 void ior__send_stop(struct ior_resource *res);
 void ior__send_settle(struct ior_resource *res);

@@ -92,9 +92,9 @@ struct ior__sending {
 
 /* A timer of a service. */
 struct ior__timer {
+    ior_timer_id id; /* first: see slots.h */
     struct ior__timer_node node;
     struct ior_context *cx;
-    ior_timer_id id;
     void *user;
 };
 
@@ -103,12 +103,13 @@ struct ior__marks {
     uint64_t high, low, cap;
 };
 
-/* FIFO lists of resources: linked through next_ready ... */
-struct ior__list {
-    struct ior_resource *first, *last;
+/* A ring of slots: resources that are served next turn, first-in first-out. It has room for all that are registered. */
+struct ior__ready {
+    uint32_t *slots;
+    uint32_t at, count, capacity; /* a power of two */
 };
 
-/* ... and through next_work. `end` is where the next one goes. */
+/* A FIFO list of resources, linked through next_work. `end` is where the next one goes. */
 struct ior__queue {
     struct ior_resource *first;
     struct ior_resource **end;
@@ -161,7 +162,7 @@ struct ior_runtime {
     uint64_t now_ns;          /* the clock after the last wait */
     struct ior__slots slots;
     struct ior__queue work;  /* to be flushed, ended, or have its interest changed at the end of the turn */
-    struct ior__list ready;  /* to be served next turn without asking the engine */
+    struct ior__ready ready; /* to be served next turn without asking the engine */
     struct ior__queue ended; /* END is to be told */
     uint32_t *fd_owners;     /* by fd: 1 + the slot of the resource registered with it, 0: none */
     uint32_t fd_owner_count;
@@ -223,7 +224,11 @@ static inline void ior__work_add(struct ior_runtime *rt, struct ior_resource *re
     ior__queue_add(&rt->work, res);
 }
 
+/* Makes room for one more resource: 0 or -ENOMEM. */
+int ior__ready_reserve(struct ior_runtime *rt);
 void ior__ready_add(struct ior_runtime *rt, struct ior_resource *res, unsigned io);
+/* Takes the first one out; there must be one. */
+struct ior_resource *ior__ready_take(struct ior_runtime *rt);
 
 /* A number that no other living thread has; without a call where the compiler knows how. */
 static inline uintptr_t ior__thread(void)

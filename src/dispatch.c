@@ -13,18 +13,42 @@
 #include "kinds.h"
 #include "output.h"
 
+#define READY_FIRST 64u
+
+int ior__ready_reserve(struct ior_runtime *rt)
+{
+    struct ior__ready *ready = &rt->ready;
+    if (rt->slots.live <= ready->capacity)
+        return 0;
+    uint32_t capacity = ready->capacity ? 2 * ready->capacity : READY_FIRST;
+    uint32_t *slots = ior__alloc(capacity * sizeof(*slots));
+    if (!slots)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < ready->count; i++)
+        slots[i] = ready->slots[(ready->at + i) & (ready->capacity - 1)];
+    ior__free(ready->slots, ready->capacity * sizeof(*slots));
+    *ready = (struct ior__ready){.slots = slots, .count = ready->count, .capacity = capacity};
+    return 0;
+}
+
 void ior__ready_add(struct ior_runtime *rt, struct ior_resource *res, unsigned io)
 {
+    struct ior__ready *ready = &rt->ready;
     res->pending |= (uint8_t)io;
     if (res->bits & IOR__IN_READY)
         return;
     res->bits |= IOR__IN_READY;
-    res->next_ready = NULL;
-    if (rt->ready.last)
-        rt->ready.last->next_ready = res;
-    else
-        rt->ready.first = res;
-    rt->ready.last = res;
+    ready->slots[(ready->at + ready->count++) & (ready->capacity - 1)] = (uint32_t)(res->id >> IOR__SLOT_SHIFT);
+}
+
+struct ior_resource *ior__ready_take(struct ior_runtime *rt)
+{
+    struct ior__ready *ready = &rt->ready;
+    struct ior_resource *res = ior__slots_at(&rt->slots, ready->slots[ready->at]);
+    ready->at = (ready->at + 1) & (ready->capacity - 1);
+    ready->count--;
+    res->bits &= ~(uint32_t)IOR__IN_READY;
+    return res;
 }
 
 void ior__tell_error(struct ior_resource *res, int err)
@@ -143,7 +167,6 @@ static void serve_ready(struct ior_runtime *rt, struct ior_resource *res)
 {
     unsigned io = res->pending;
     res->pending = 0;
-    res->bits &= ~(uint32_t)IOR__IN_READY;
     if (res->bits & IOR__ENDING)
         return;
     ior__tell_pending(res);
@@ -186,36 +209,24 @@ static IOR_APART void dispatch_finished(struct ior_runtime *rt, int count)
     dispatch_records(rt, count, true);
 }
 
-/* Serves what was left over from the last turn, a budget's worth. */
-static IOR_APART void dispatch_ready(struct ior_runtime *rt, struct ior__list left_over)
+/* Serves what was left over from the last turn, a budget's worth: what is over the budget is the first next time. */
+static IOR_APART void dispatch_ready(struct ior_runtime *rt, uint32_t left_over)
 {
-    struct ior_resource *res = left_over.first;
-    for (uint32_t i = 0; res && i < rt->budget_records; i++) {
-        struct ior_resource *next = res->next_ready;
-        serve_ready(rt, res);
-        res = next;
-    }
-    if (!res)
-        return;
-    left_over.last->next_ready = rt->ready.first; /* over the budget: they are the first next time */
-    rt->ready.first = res;
-    if (!rt->ready.last)
-        rt->ready.last = left_over.last;
+    ior__start_services(rt); /* those attached just now: start comes before events */
+    for (uint32_t i = 0; i < left_over && i < rt->budget_records; i++)
+        serve_ready(rt, ior__ready_take(rt));
 }
 
 void ior__dispatch(struct ior_runtime *rt, int count)
 {
-    struct ior__list left_over = rt->ready;
-    rt->ready.first = rt->ready.last = NULL;
+    uint32_t left_over = rt->ready.count;
     rt->records_taken += (uint64_t)count;
     if (IOR_UNLIKELY(rt->does_io))
         dispatch_finished(rt, count);
     else
         dispatch_records(rt, count, false);
-    if (IOR_UNLIKELY(left_over.first != NULL)) {
-        ior__start_services(rt); /* those attached just now: start comes before events */
+    if (IOR_UNLIKELY(left_over > 0))
         dispatch_ready(rt, left_over);
-    }
 }
 
 static bool may_emit(enum ior_event_type type)

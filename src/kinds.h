@@ -38,7 +38,6 @@ struct ior__stream {
     struct ior__stream_opts *opts;
     struct ior__unread *unread;
     uint64_t discarded; /* input read while closing */
-    bool finishes;      /* ior_finish was asked: a close that ends first does not undo it */
 };
 
 /* Behind a stream lies the memory of its service (user_size), aligned for any type as malloc's is. */

@@ -16,6 +16,9 @@
 #include "kinds.h"
 #include "output.h"
 
+/* In ior_resource.why, above why it ended: 1 + the deadline that passed, 0: none did. */
+#define WHICH_SHIFT 4
+
 /* ---- interest ---- */
 
 unsigned ior__own_interest(const struct ior_resource *res)
@@ -150,14 +153,13 @@ static void detach(struct ior_resource *res)
     ior__slots_remove(&cx->rt->slots, res->id);
     cx->resources--;
     res->id = 0;
-    bool finishes = (res->bits & IOR__STREAM) && ((struct ior__stream *)res)->finishes;
-    if ((res->bits & (IOR__CLOSING | IOR__FIN_SENT)) == IOR__CLOSING && !finishes)
+    if ((res->bits & (IOR__CLOSING | IOR__FIN_SENT)) == IOR__CLOSING && !res->finishes)
         res->bits &=
             ~(uint32_t)IOR__FINISHING; /* the closing was the runtime's; whoever takes it over may send again */
     res->bits &= IOR__KEPT_BITS;
     if (!(res->bits & IOR__WRITE_DEAD))
         res->error = 0;
-    res->why = res->which = res->applied = res->pending = 0;
+    res->why = res->applied = res->pending = 0;
     res->share = 0;
 }
 
@@ -242,15 +244,15 @@ static int first_watch(struct ior_runtime *rt, struct ior_resource *res)
 int ior__attach_resource(struct ior_context *cx, struct ior_resource *res, uint32_t tell_bits, ior_id *ret_id)
 {
     struct ior_runtime *rt = cx->rt;
-    int err = ior__slots_add(&rt->slots, res, &res->id);
-    if (err < 0) {
-        res->id = 0;
+    int err = ior__slots_add(&rt->slots, res);
+    if (err < 0)
         return err;
-    }
     cx->resources++;
     res->cx = cx;
     res->bits = (res->bits & (IOR__KEPT_BITS | IOR__AGAIN)) | tell_bits;
-    err = ior__output_enter(res, rt);
+    err = ior__ready_reserve(rt);
+    if (err == 0)
+        err = ior__output_enter(res, rt);
     if (err < 0)
         goto out_detach;
     err = first_watch(rt, res);
@@ -291,8 +293,7 @@ void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadlin
         ior__latch_error(res, error);
     if (why == IOR_ERROR && (res->bits & IOR__STREAM) && error != ENOMEM)
         res->bits |= IOR__WRITE_DEAD; /* the kernel tells a failure only once: registered again it ends by it again */
-    res->why = (uint8_t)why;
-    res->which = (uint8_t)(deadline + 1);
+    res->why = (uint8_t)((unsigned)why | (unsigned)(deadline + 1) << WHICH_SHIFT);
     if ((res->bits & (IOR__LISTENER | IOR__BACKOFF)) == (IOR__LISTENER | IOR__BACKOFF))
         rt->starving--;
     res->bits = (res->bits & ~(uint32_t)IOR__BACKOFF) | IOR__ENDING;
@@ -386,9 +387,9 @@ static void tell_end(struct ior_resource *res)
     if (res->bits & IOR__STREAM)
         unread += ((struct ior__stream *)res)->discarded;
     struct ior_event ev = {.type = IOR_EV_END};
-    ev.end.why = (enum ior_why)res->why;
+    ev.end.why = (enum ior_why)(res->why & ((1u << WHICH_SHIFT) - 1));
     ev.end.error = ev.end.why == IOR_TIMEOUT ? ETIMEDOUT : res->error;
-    ev.end.deadline = (int)res->which - 1;
+    ev.end.deadline = (int)(res->why >> WHICH_SHIFT) - 1;
     ev.end.written = res->written;
     ev.end.unsent = ior__output_left(res);
     ev.end.unread = unread;
@@ -439,14 +440,10 @@ static void finalize(struct ior_resource *res)
 /* Takes what has ended off the ready list. */
 static void sweep_ready(struct ior_runtime *rt)
 {
-    struct ior_resource *res = rt->ready.first;
-    rt->ready.first = rt->ready.last = NULL;
-    while (res) {
-        struct ior_resource *next = res->next_ready;
-        res->bits &= ~(uint32_t)IOR__IN_READY;
+    for (uint32_t left = rt->ready.count; left > 0; left--) {
+        struct ior_resource *res = ior__ready_take(rt);
         if (!(res->bits & IOR__ENDING))
             ior__ready_add(rt, res, 0);
-        res = next;
     }
 }
 

@@ -158,7 +158,7 @@ int ior_finish(struct ior_context *cx, ior_id id)
         return -EOPNOTSUPP;
     if (res->bits & IOR__CONNECTING)
         return -ENOTCONN;
-    ((struct ior__stream *)res)->finishes = true;
+    res->finishes = true; /* a close that ends first does not undo it */
     res->bits |= IOR__FINISHING;
     ior__work_add(cx->rt, res);
     return 0;

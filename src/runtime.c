@@ -120,6 +120,7 @@ static void runtime_release(struct ior_runtime *rt, bool in_child)
         rt->engine_ops->close(rt->engine, in_child);
     ior__output_pool_free(rt);
     ior__slots_deinit(&rt->slots);
+    ior__free(rt->ready.slots, rt->ready.capacity * sizeof(*rt->ready.slots));
     ior__slots_deinit(&rt->timer_slots);
     ior__timers_deinit(&rt->timers);
     ior__free(rt->fd_owners, rt->fd_owner_count * sizeof(*rt->fd_owners));
@@ -226,7 +227,7 @@ int ior_runtime_stats(struct ior_runtime *rt, struct ior_stats *stats)
 /* Whether something can be done without the engine. */
 static bool has_work(const struct ior_runtime *rt)
 {
-    return rt->work.first || rt->ready.first || rt->ended.first || rt->drops || rt->new_contexts > 0 ||
+    return rt->work.first || rt->ready.count > 0 || rt->ended.first || rt->drops || rt->new_contexts > 0 ||
            rt->sends_awaited;
 }
 

@@ -49,7 +49,7 @@ int ior_timer_set(struct ior_context *cx, uint64_t after_ns, void *user, ior_tim
     timer->node = (struct ior__timer_node){.pos = IOR__TIMER_IDLE, .kind = IOR__TIMER_SERVICE};
     timer->cx = cx;
     timer->user = user;
-    err = ior__slots_add(&rt->timer_slots, timer, &timer->id);
+    err = ior__slots_add(&rt->timer_slots, timer);
     if (err < 0) {
         ior__free(timer, sizeof(*timer));
         return err;

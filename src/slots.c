@@ -7,8 +7,10 @@
  * first-in first-out, which spreads the use of generations; new ones are made only when none is free, so the table is
  * as small as the most resources that ever lived at once. It may move when it grows: nobody keeps a pointer into it.
  *
- * Invariants: a live slot's id is the id it was given, with the four low bits zero; a free slot's id has bit 0 set and
- * its pointer is NULL, so that no id a caller can hold (or make up) finds anything there.
+ * A slot is one word: the address of what lives there, or (bit 0 set, which no address has) what a free one has to know.
+ * The id stands at the address itself, where whoever looks it up is about to look anyway.
+ *
+ * Invariant: what lives in slot n begins with the id it was given, whose slot is n.
  */
 #include "slots.h"
 
@@ -45,14 +47,12 @@ void ior__slots_deinit(struct ior__slots *slots)
 /* Puts a slot at the end of the free list; its next use has `generation`. */
 static void put_free(struct ior__slots *slots, uint32_t index, uint64_t generation)
 {
-    struct ior__slot *slot = ior__slots_entry(slots, index);
-    slot->ptr = NULL;
-    slot->id = pack(IOR__SLOT_NONE, generation) | FREE_MARK;
+    slots->table[index] = pack(IOR__SLOT_NONE, generation) | FREE_MARK;
     if (slots->free_last == IOR__SLOT_NONE) {
         slots->free_first = index;
     } else {
-        struct ior__slot *last = ior__slots_entry(slots, slots->free_last);
-        last->id = pack(index, generation_of(last->id)) | FREE_MARK;
+        ior__slot *last = &slots->table[slots->free_last];
+        *last = pack(index, generation_of(*last)) | FREE_MARK;
     }
     slots->free_last = index;
 }
@@ -65,19 +65,19 @@ static int make_slot(struct ior__slots *slots, uint32_t *ret_index)
         return -ENOSPC; /* only when retired slots have used up the numbers */
     if (index == slots->capacity) {
         uint32_t capacity = index < SLOTS_FIRST ? SLOTS_FIRST : index + index / 2;
-        struct ior__slot *table = ior__realloc(slots->table, index * sizeof(*table), capacity * sizeof(*table));
+        ior__slot *table = ior__realloc(slots->table, index * sizeof(*table), capacity * sizeof(*table));
         if (!table)
             return -ENOMEM;
         slots->table = table;
         slots->capacity = capacity;
     }
     slots->made++;
-    ior__slots_entry(slots, index)->id = pack(IOR__SLOT_NONE, 1);
+    slots->table[index] = pack(IOR__SLOT_NONE, 1) | FREE_MARK;
     *ret_index = index;
     return 0;
 }
 
-int ior__slots_add(struct ior__slots *slots, void *ptr, uint64_t *ret_id)
+int ior__slots_add(struct ior__slots *slots, void *ptr)
 {
     if (slots->live >= slots->max)
         return -ENOSPC;
@@ -87,15 +87,14 @@ int ior__slots_add(struct ior__slots *slots, void *ptr, uint64_t *ret_id)
         if (err < 0)
             return err;
     } else {
-        slots->free_first = (uint32_t)(ior__slots_entry(slots, index)->id >> IOR__SLOT_SHIFT);
+        slots->free_first = (uint32_t)(slots->table[index] >> IOR__SLOT_SHIFT);
         if (slots->free_first == IOR__SLOT_NONE)
             slots->free_last = IOR__SLOT_NONE;
     }
-    struct ior__slot *slot = ior__slots_entry(slots, index);
-    slot->id = pack(index, generation_of(slot->id));
-    slot->ptr = ptr;
+    uint64_t *id = ptr;
+    *id = pack(index, generation_of(slots->table[index]));
+    slots->table[index] = (uintptr_t)ptr;
     slots->live++;
-    *ret_id = slot->id;
     return 0;
 }
 
@@ -104,16 +103,13 @@ void ior__slots_remove(struct ior__slots *slots, uint64_t id)
     uint32_t index = (uint32_t)(id >> IOR__SLOT_SHIFT);
     uint64_t generation = generation_of(id);
     slots->live--;
-    if (generation < IOR__GENERATION_MAX) {
+    if (generation < IOR__GENERATION_MAX)
         put_free(slots, index, generation + 1);
-    } else {
-        struct ior__slot *slot = ior__slots_entry(slots, index); /* retired: in no list, for good */
-        slot->ptr = NULL;
-        slot->id = pack(IOR__SLOT_NONE, generation) | FREE_MARK;
-    }
+    else
+        slots->table[index] = pack(IOR__SLOT_NONE, generation) | FREE_MARK; /* retired: in no list, for good */
 }
 
 void *ior__slots_at(const struct ior__slots *slots, uint32_t index)
 {
-    return ior__slots_entry(slots, index)->ptr;
+    return ior__slot_ptr(slots->table[index]);
 }

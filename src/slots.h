@@ -11,15 +11,13 @@
 #define IOR__GENERATION_MAX ((UINT64_C(1) << 36) - 1)
 
 /*
- * A slot: live, `id` is the id it was given; free, `ptr` is NULL and `id` packs the next free slot and the generation.
+ * A slot: live, the address of what it was given; free, bit 0 is set, and it packs the next free slot and the
+ * generation of its next use. What is given begins with its id (uint64_t).
  */
-struct ior__slot {
-    uint64_t id;
-    void *ptr;
-};
+typedef uint64_t ior__slot;
 
 struct ior__slots {
-    struct ior__slot *table;
+    ior__slot *table;
     uint32_t capacity;
     uint32_t made; /* slots that exist */
     uint32_t live;
@@ -31,8 +29,8 @@ struct ior__slots {
 void ior__slots_init(struct ior__slots *slots, uint32_t max);
 void ior__slots_deinit(struct ior__slots *slots);
 
-/* 0 and the id; -ENOSPC: `max` are live; -ENOMEM. */
-int ior__slots_add(struct ior__slots *slots, void *ptr, uint64_t *ret_id);
+/* 0, and `ptr` begins with its id; -ENOSPC: `max` are live; -ENOMEM: `ptr` is untouched. */
+int ior__slots_add(struct ior__slots *slots, void *ptr);
 
 /* The id must be live. */
 void ior__slots_remove(struct ior__slots *slots, uint64_t id);
@@ -40,9 +38,10 @@ void ior__slots_remove(struct ior__slots *slots, uint64_t id);
 /* The pointer of slot number `index` (0 .. made - 1), NULL where it is free. */
 void *ior__slots_at(const struct ior__slots *slots, uint32_t index);
 
-static inline struct ior__slot *ior__slots_entry(const struct ior__slots *slots, uint32_t index)
+/* What a slot holds: NULL where it is free. */
+static inline void *ior__slot_ptr(ior__slot slot)
 {
-    return &slots->table[index];
+    return IOR_UNLIKELY(slot & 1) ? NULL : (void *)(uintptr_t)slot;
 }
 
 /* The pointer of a live id, else NULL. */
@@ -51,8 +50,8 @@ static inline void *ior__slots_find(const struct ior__slots *slots, uint64_t id)
     uint32_t index = (uint32_t)(id >> IOR__SLOT_SHIFT);
     if (IOR_UNLIKELY(index >= slots->made))
         return NULL;
-    const struct ior__slot *slot = ior__slots_entry(slots, index);
-    return IOR_LIKELY(slot->id == id) ? slot->ptr : NULL;
+    uint64_t *ptr = ior__slot_ptr(slots->table[index]);
+    return IOR_LIKELY(ptr && *ptr == id) ? ptr : NULL;
 }
 
 #endif

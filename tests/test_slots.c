@@ -11,15 +11,21 @@
 
 enum { MANY = 256 };
 
-static int things[4096];
+/* What lives in a slot begins with its id. */
+struct thing {
+    uint64_t id;
+};
 
-static uint64_t add(struct ior__slots *slots, void *ptr)
+static struct thing things[4096];
+
+static uint64_t add(struct ior__slots *slots, struct thing *thing)
 {
-    uint64_t id = 0;
-    assert_int_equal(ior__slots_add(slots, ptr, &id), 0);
+    thing->id = 0;
+    assert_int_equal(ior__slots_add(slots, thing), 0);
+    uint64_t id = thing->id;
     assert_true(id != 0);
     assert_int_equal(id & 15, 0);
-    assert_ptr_equal(ior__slots_find(slots, id), ptr);
+    assert_ptr_equal(ior__slots_find(slots, id), thing);
     return id;
 }
 
@@ -55,7 +61,7 @@ static void finds_nothing_in_made_up_ids(void **state)
         assert_null(ior__slots_find(&slots, id ^ UINT64_C(1) << bit));
     for (uint32_t index = 0; index < slots.made; index++) {
         /* Whatever a free slot holds must not be an id that finds something. */
-        uint64_t held = ior__slots_entry(&slots, index)->id;
+        uint64_t held = slots.table[index];
         if (held != id)
             assert_null(ior__slots_find(&slots, held));
         if (index != index_of(id)) {
@@ -124,8 +130,7 @@ static void a_spent_slot_is_retired(void **state)
     uint32_t index = index_of(id);
     ior__slots_remove(&slots, id);
     /* Its last generation: what is packed there is the one that the next use has. */
-    struct ior__slot *slot = ior__slots_entry(&slots, index);
-    slot->id |= IOR__GENERATION_MAX << 4;
+    slots.table[index] |= IOR__GENERATION_MAX << 4;
     uint64_t last = 0;
     for (unsigned i = 0; i < MANY; i++) {
         uint64_t now = add(&slots, &things[i]);
@@ -150,9 +155,9 @@ static void every_slot_can_be_retired(void **state)
     for (unsigned i = 0; i < MANY; i++)
         add(&slots, &things[i]);
     for (uint32_t i = 0; i < MANY; i++)
-        ior__slots_remove(&slots, ior__slots_entry(&slots, i)->id);
+        ior__slots_remove(&slots, things[i].id);
     for (uint32_t i = 0; i < slots.made; i++)
-        ior__slots_entry(&slots, i)->id |= IOR__GENERATION_MAX << 4;
+        slots.table[i] |= IOR__GENERATION_MAX << 4;
     for (unsigned i = 0; i < MANY; i++) {
         uint64_t id = add(&slots, &things[i]);
         assert_int_equal(id >> 4 & IOR__GENERATION_MAX, IOR__GENERATION_MAX);
@@ -167,18 +172,18 @@ static void every_slot_can_be_retired(void **state)
 static void the_bound_is_kept(void **state)
 {
     struct ior__slots slots;
-    uint64_t id = 4711;
     (void)state;
     ior__slots_init(&slots, 3);
     uint64_t a = add(&slots, &things[0]);
     add(&slots, &things[1]);
     add(&slots, &things[2]);
-    assert_int_equal(ior__slots_add(&slots, &things[3], &id), -ENOSPC);
-    assert_int_equal(id, 4711);
+    things[3].id = 4711;
+    assert_int_equal(ior__slots_add(&slots, &things[3]), -ENOSPC);
+    assert_int_equal(things[3].id, 4711);
     assert_int_equal(slots.live, 3);
     ior__slots_remove(&slots, a);
     add(&slots, &things[3]);
-    assert_int_equal(ior__slots_add(&slots, &things[0], &id), -ENOSPC);
+    assert_int_equal(ior__slots_add(&slots, &things[0]), -ENOSPC);
     ior__slots_deinit(&slots);
 }
 
@@ -200,13 +205,13 @@ static void growing_loses_nothing(void **state)
 static void out_of_memory_changes_nothing(void **state)
 {
     struct ior__slots slots;
-    uint64_t id = 4711;
     (void)state;
     live_alloc_start();
     ior__slots_init(&slots, IOR__SLOT_MAX);
     live_alloc_fail(1, false);
-    assert_int_equal(ior__slots_add(&slots, &things[0], &id), -ENOMEM);
-    assert_int_equal(id, 4711);
+    things[0].id = 4711;
+    assert_int_equal(ior__slots_add(&slots, &things[0]), -ENOMEM);
+    assert_int_equal(things[0].id, 4711);
     assert_int_equal(slots.live, 0);
     assert_int_equal(slots.made, 0);
     live_alloc_fail(0, false);
@@ -215,7 +220,7 @@ static void out_of_memory_changes_nothing(void **state)
         add(&slots, &things[0]);
     uint32_t full = slots.live;
     live_alloc_fail(1, true);
-    assert_int_equal(ior__slots_add(&slots, &things[0], &id), -ENOMEM);
+    assert_int_equal(ior__slots_add(&slots, &things[0]), -ENOMEM);
     assert_int_equal(slots.live, full);
     live_alloc_fail(0, false);
     add(&slots, &things[0]);

@@ -52,21 +52,20 @@ struct ior_resource_ops {
 };
 
 struct ior_resource {
+    ior_id id; /* 0 while it is not registered */
     const struct ior_resource_ops *ops;
     void *user;
     int fd; /* -1 once it is closed */
     /* The rest belongs to the library. */
     uint32_t bits;
-    ior_id id;
     struct ior_context *cx;
     struct ior_resource *next_work;
-    struct ior_resource *next_ready;
     void *output;
     void *deadlines;
     uint64_t written;
     int16_t error;
     uint8_t why;
-    uint8_t which;
+    uint8_t finishes;
     uint8_t applied;
     uint8_t pending;
     uint16_t share;

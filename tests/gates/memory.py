@@ -20,5 +20,5 @@ print(f"{number} connections; a bare epoll loop takes {bytes_each([measure.BARE]
 for engine in gate.engines("epoll", "poll", "uring"):
     found = bytes_each(measure.echo_command(engine), number)
     print(f"{engine}: {found:.0f} bytes")
-    gate.check("memory_bytes_per_idle_connection" + ("_uring" if engine == "uring" else ""), found)
+    gate.check("memory_bytes_per_idle_connection" + ("" if engine == "epoll" else "_" + engine), found)
 gate.end()

@@ -82,7 +82,7 @@ int ior_job_submit(struct ior_context *cx, unsigned lane, struct ior_job *job, i
     err = prepare(cx, lane, true, &pool);
     if (err < 0)
         return err;
-    err = ior__slots_add(&pool->slots, job, &job->id);
+    err = ior__slots_add(&pool->slots, job);
     if (err < 0)
         return err;
     cx->jobs++;

@@ -37,6 +37,7 @@ enum ior_lane {
  * the time of the shutdown was over before `work` returned, a call of `drop`.
  */
 struct ior_job {
+    ior_job_id id; /* set by ior_job_submit; the library's */
     /*
      * The work. Called on a thread of the lane, where it may block; it must not call requests. What it answers becomes
      * the status: 0 or a count, or -errno.
@@ -52,7 +53,6 @@ struct ior_job {
     int status; /* what work answered; -ECANCELED: it was cancelled before it began */
     /* The rest belongs to the library. */
     uint32_t bits;
-    ior_job_id id;
     struct ior_context *cx;
     struct ior_job *next, *previous;
     struct ior_command command;

@@ -27,6 +27,7 @@
 #include <ioreactor/event.h>
 #include <ioreactor/handler.h>
 #include <ioreactor/request.h>
+#include <ioreactor/datagram.h>
 #include <ioreactor/resource.h>
 #include <ioreactor/runtime.h>
 #include <ioreactor/controller.h>

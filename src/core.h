@@ -215,6 +215,7 @@ struct ior_runtime {
     uint64_t unarmed_ns; /* when back-offs are over that there was no memory to arm; IOR_NEVER: none */
     uint64_t last_stale_turn;
     uint64_t turns, records_taken, stale_records, rebuilds, commands_served, timers_fired, wakes_before;
+    struct ior__datagrams *datagrams; /* where datagram sockets receive; NULL: there was none yet */
 };
 
 /* ---- lists ---- */

@@ -180,7 +180,7 @@ void ior__fd_freed(struct ior_runtime *rt)
 static void idle_due(struct ior_resource *res)
 {
     struct ior__deadlines *deadlines = res->deadlines;
-    if ((res->bits & IOR__STREAM) && (ior__wanted(res) & IOR_READ)) {
+    if (((res->bits & IOR__STREAM) || ior__is_datagram(res)) && (ior__wanted(res) & IOR_READ)) {
         if ((res->bits & IOR__IN_SET) && (res->applied & IOR_RECEIVES)) {
             ior__leave_set(res); /* then what arrived is in the engine's hands, or the kernel's */
             ior__work_add(res->cx->rt, res);

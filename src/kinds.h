@@ -145,6 +145,11 @@ void ior__stream_settle(struct ior_resource *res);
 void ior__stream_hangup(struct ior_resource *res);
 void ior__stream_connect_result(struct ior_resource *res);
 
+/* Binds; a stale Unix socket file (of a socket of that type) is removed first, if it is the one that was looked at. */
+int ior__bind(const struct ior_os *os, int fd, const struct ior_addr *addr, const char *path, int type);
+/* Removes a Unix socket file, if it is still that one. */
+void ior__path_remove(const struct ior_os *os, const char *path, uint64_t dev, uint64_t ino);
+
 /* The Unix path of a listener is not removed when it is destroyed. */
 void ior__listener_forget_path(struct ior_resource *res);
 

@@ -258,7 +258,8 @@ int ior__attach_resource(struct ior_context *cx, struct ior_resource *res, uint3
     err = first_watch(rt, res);
     if (err < 0)
         goto out_leave;
-    bool at_once = (res->bits & (IOR__ALWAYS | IOR__AGAIN | IOR__WRITE_DEAD)) != 0 || ior__listener_holds(res);
+    bool at_once = (res->bits & (IOR__ALWAYS | IOR__AGAIN | IOR__WRITE_DEAD)) != 0 || ior__listener_holds(res) ||
+                   ior__datagram_holds(res);
     ior__ready_add(rt, res, at_once ? IOR_READ | IOR_WRITE : 0);
     if (res->output || (res->bits & IOR__FINISHING))
         ior__work_add(rt, res);
@@ -338,7 +339,7 @@ static void settle(struct ior_resource *res)
 {
     if (res->bits & IOR__STREAM)
         ior__stream_settle(res);
-    else if ((res->bits & IOR__CLOSING) && ior__output_left(res) == 0)
+    else if ((res->bits & IOR__CLOSING) && !res->output) /* a queue of empty datagrams has no bytes */
         ior__end(res, (enum ior_why)res->why, 0, -1);
 }
 
@@ -386,6 +387,8 @@ static void tell_end(struct ior_resource *res)
     uint64_t unread = ior_resource_unread(res, NULL, 0, NULL);
     if (res->bits & IOR__STREAM)
         unread += ((struct ior__stream *)res)->discarded;
+    else if (ior__is_datagram(res))
+        unread += ior__datagram_of(res)->discarded;
     struct ior_event ev = {.type = IOR_EV_END};
     ev.end.why = (enum ior_why)(res->why & ((1u << WHICH_SHIFT) - 1));
     ev.end.error = ev.end.why == IOR_TIMEOUT ? ETIMEDOUT : res->error;

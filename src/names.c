@@ -278,6 +278,10 @@ const char *ior_event_name(enum ior_event_type type)
         return "custom";
     case IOR_EV_END:
         return "end";
+    case IOR_EV_DATAGRAM:
+        return "datagram";
+    case IOR_EV_SEND_ERROR:
+        return "send_error";
     case IOR_EV_JOB:
         return "job";
     }

@@ -19,6 +19,7 @@
 #include <ioreactor/time.h>
 
 #include "fence.h"
+#include "os_datagrams.h"
 #include "random.h"
 #include "util.h"
 
@@ -505,6 +506,9 @@ const struct ior_os *ior_os_default(void)
         .path_chmod = os_path_chmod,
         .path_unlink = os_path_unlink,
         .blocking = &blocking,
+        .recv_datagrams = ior__os_recv_datagrams,
+        .send_datagrams = ior__os_send_datagrams,
+        .recv_error = ior__os_recv_error,
     };
 
     return &os;

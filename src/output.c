@@ -269,7 +269,8 @@ static void read_again(struct ior_resource *res)
     bool unread = ior_resource_unread(res, NULL, 0, NULL) > 0;
     if (unread)
         res->bits |= IOR__AGAIN;
-    if (unread || !(res->bits & IOR__STREAM))
+    bool own_kind = !(res->bits & IOR__STREAM) && (!ior__is_datagram(res) || ior__datagram_holds(res));
+    if (unread || own_kind)
         ior__ready_add(res->cx->rt, res, IOR_READ);
 }
 
@@ -309,8 +310,12 @@ void ior__flush(struct ior_resource *res)
         out = res->output;
     }
     if (out && out->head && out->in_flight == 0 &&
-        !(res->bits & (IOR__BLOCKED | IOR__WRITE_DEAD | IOR__BACKOFF | IOR__CONNECTING)))
-        write_out(res);
+        !(res->bits & (IOR__BLOCKED | IOR__WRITE_DEAD | IOR__BACKOFF | IOR__CONNECTING))) {
+        if (IOR_UNLIKELY(ior__is_datagram(res)))
+            ior__datagram_write_out(res);
+        else
+            write_out(res);
+    }
     ior__output_release(res);
     if (IOR_UNLIKELY(res->bits & (IOR__OWED | IOR__FULL)) && !(res->bits & (IOR__ENDING | IOR__WRITE_DEAD)))
         relax(res);
@@ -407,6 +412,8 @@ void ior__output_free(struct ior_resource *res, const struct ior_os *os)
 
 size_t ior_resource_unsent(const struct ior_resource *res, struct iovec *iov, int n, int *ret_n)
 {
+    if (res && ior__is_datagram(res))
+        return ior__datagram_unsent(res, iov, n, ret_n);
     const struct ior__output *out = res ? res->output : NULL;
     size_t len = 0;
     int i = 0;

@@ -3,6 +3,7 @@
 #ifndef IOR_SRC_OUTPUT_H
 #define IOR_SRC_OUTPUT_H
 
+#include "datagram.h"
 #include "kinds.h"
 
 enum ior__piece_kind {
@@ -55,7 +56,7 @@ static inline const struct ior__marks *ior__marks_of(const struct ior_resource *
 {
     if (IOR_LIKELY(res->bits & IOR__STREAM))
         return &((const struct ior__stream *)(const void *)res)->opts->marks;
-    return &res->cx->rt->default_marks;
+    return ior__is_datagram(res) ? &ior__datagram_of(res)->marks : &res->cx->rt->default_marks;
 }
 
 /* ---- blocks: a pool of the runtime ---- */
@@ -95,6 +96,11 @@ static inline void ior__output_open(struct ior_resource *res)
     out->head = out->tail = &out->first_piece;
     out->first_piece.end = out->charge = out->bytes;
 }
+
+/* What sending does, for queues of another form (datagrams): looks for room, makes the queue, counts what was added. */
+int ior__send_admit(struct ior_resource *res, uint64_t charge, uint64_t cost, uint64_t memory);
+struct ior__output *ior__send_queue(struct ior_resource *res);
+int ior__send_taken(struct ior_resource *res, uint64_t bytes, uint64_t charge);
 
 /* Gives the queue back, if it has no pieces. */
 void ior__output_release(struct ior_resource *res);

@@ -53,6 +53,8 @@ int ior_register(struct ior_context *cx, struct ior_resource *res, ior_id *ret_i
         res->bits = (res->bits & IOR__KEPT_BITS) | (unread ? (uint32_t)IOR__AGAIN : 0u);
         return ior__stream_attach(cx, res, IOR__TELL_REGISTERED | open, ret_id);
     }
+    if (ior__is_datagram(res))
+        return ior__datagram_attach(cx, res, ret_id);
     if (res->ops->listener)
         res->bits |= IOR__LISTENER;
     return ior__attach_resource(cx, res, IOR__TELL_REGISTERED, ret_id);
@@ -77,6 +79,8 @@ static const struct ior_os *os_of(const struct ior_resource *res)
 {
     if (res->bits & IOR__STREAM)
         return ((const struct ior__stream *)(const void *)res)->opts->os;
+    if (ior__is_datagram(res))
+        return ior__datagram_of(res)->os;
     const struct ior__output *out = res->output;
     return out ? out->os : ior_os_default();
 }
@@ -93,10 +97,12 @@ int ior_resource_release(struct ior_resource *res)
         return -EINVAL;
     if (res->cx)
         return -EBUSY;
-    if (res->ops != &ior__stream_ops && res->ops != &ior__listener_ops)
+    if (res->ops != &ior__stream_ops && res->ops != &ior__listener_ops && !ior__is_datagram(res))
         return -EOPNOTSUPP;
     if (res->ops == &ior__listener_ops)
         ior__listener_forget_path(res);
+    if (ior__is_datagram(res))
+        ior__datagram_forget_path(res);
     int fd = (res->bits & IOR__LOST) ? -EBADF : res->fd;
     res->fd = -1;
     ior_resource_free(res);
@@ -189,7 +195,8 @@ int ior_resume(struct ior_context *cx, ior_id id)
     bool unread = ior_resource_unread(res, NULL, 0, NULL) > 0;
     if (unread)
         res->bits |= IOR__AGAIN;
-    bool own_kind = res->ops != &ior__stream_ops && res->ops != &ior__listener_ops && res->ops != &ior__watch_ops;
+    bool own_kind = res->ops != &ior__stream_ops && res->ops != &ior__listener_ops && res->ops != &ior__watch_ops &&
+                    (!ior__is_datagram(res) || ior__datagram_holds(res));
     if (unread || (res->bits & IOR__WRITE_DEAD) || own_kind) /* these may have something that no engine knows of */
         ior__ready_add(cx->rt, res, IOR_READ);
     ior__work_add(cx->rt, res);

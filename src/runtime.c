@@ -131,6 +131,7 @@ static void runtime_release(struct ior_runtime *rt, bool in_child)
     ior__timers_deinit(&rt->timers);
     ior__free(rt->fd_owners, rt->fd_owner_count * sizeof(*rt->fd_owners));
     ior__free(rt->read_buf, rt->read_cap);
+    ior__datagrams_free(rt);
     ior__free(rt->records, rt->budget_records * sizeof(*rt->records));
     ior__guard_free(rt->owner);
     ior__free(rt, sizeof(*rt));

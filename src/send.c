@@ -208,10 +208,12 @@ static IOR_APART int send_more(struct ior_context *cx, ior_id id, const void *by
     int err = find_writable(cx, id, &res);
     if (IOR_UNLIKELY(err < 0))
         return err;
+    if (IOR_UNLIKELY(!bytes && len > 0))
+        return -EINVAL;
+    if (IOR_UNLIKELY(ior__is_datagram(res)))
+        return ior__datagram_send(res, &(struct iovec){.iov_base = (void *)(uintptr_t)bytes, .iov_len = len}, 1);
     if (IOR_UNLIKELY(len == 0))
         return 0;
-    if (IOR_UNLIKELY(!bytes))
-        return -EINVAL;
     unsigned char *to;
     err = reserve(res, len, &to);
     if (err < 0)
@@ -250,6 +252,8 @@ int ior_sendv(struct ior_context *cx, ior_id id, const struct iovec *iov, int n)
             return -EMSGSIZE;
         len += iov[i].iov_len;
     }
+    if (ior__is_datagram(res))
+        return ior__datagram_send(res, iov, n);
     if (len == 0)
         return 0;
     unsigned char *to;
@@ -296,6 +300,9 @@ int ior_send_buf(struct ior_context *cx, ior_id id, struct ior_buf *buf)
         return err;
     if (!buf)
         return -EINVAL;
+    if (ior__is_datagram(res))
+        return ior__datagram_send(res, &(struct iovec){.iov_base = (void *)(uintptr_t)buf->bytes, .iov_len = buf->len},
+                                  1);
     if (buf->len == 0)
         return 0;
     err = admit(res, buf->len, BUF_COST, sizeof(struct ior__piece) + ior__buf_would_count(buf, cx->rt));
@@ -316,6 +323,8 @@ int ior_send_file(struct ior_context *cx, ior_id id, int fd, uint64_t offset, ui
     int err = find_writable(cx, id, &res);
     if (err < 0)
         return err;
+    if (ior__is_datagram(res))
+        return -EOPNOTSUPP;
     if (fd < 0)
         return -EBADF;
     if (offset > INT64_MAX || len > INT64_MAX - offset)
@@ -338,6 +347,23 @@ int ior_send_file(struct ior_context *cx, ior_id id, int fd, uint64_t offset, ui
     piece->start = offset;
     piece->end = offset + len;
     return taken(cx->rt, res, len, 0);
+}
+
+/* ---- for queues of another form ---- */
+
+int ior__send_admit(struct ior_resource *res, uint64_t charge, uint64_t cost, uint64_t memory)
+{
+    return admit(res, charge, cost, memory);
+}
+
+struct ior__output *ior__send_queue(struct ior_resource *res)
+{
+    return queue_of(res);
+}
+
+int ior__send_taken(struct ior_resource *res, uint64_t bytes, uint64_t charge)
+{
+    return taken(res->cx->rt, res, bytes, charge);
 }
 
 uint64_t ior_queued(struct ior_context *cx, ior_id id)

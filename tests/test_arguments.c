@@ -124,6 +124,40 @@ static int do_send_file(struct ior_context *cx, ior_id id)
     return ior_send_file(cx, id, file, 0, 1);
 }
 
+static int do_datagram_open(struct ior_context *cx, ior_id id)
+{
+    ior_id ret;
+    (void)id;
+    return ior_datagram_open(cx, &addr, NULL, &ret);
+}
+
+static int do_datagram_adopt(struct ior_context *cx, ior_id id)
+{
+    ior_id ret;
+    (void)id;
+    return ior_datagram_adopt(cx, fd, NULL, &ret);
+}
+
+static int do_send_to(struct ior_context *cx, ior_id id)
+{
+    return ior_send_to(cx, id, &addr, "x", 1);
+}
+
+static int do_send_from(struct ior_context *cx, ior_id id)
+{
+    return ior_send_from(cx, id, &addr, &addr, "x", 1);
+}
+
+static int do_multicast_join(struct ior_context *cx, ior_id id)
+{
+    return ior_multicast_join(cx, id, &addr, 0);
+}
+
+static int do_multicast_leave(struct ior_context *cx, ior_id id)
+{
+    return ior_multicast_leave(cx, id, &addr, 0);
+}
+
 static int do_local(struct ior_context *cx, ior_id id)
 {
     struct ior_addr ret;
@@ -171,6 +205,12 @@ static const struct {
     {"sendv", do_sendv, true},
     {"send_buf", do_send_buf, true},
     {"send_file", do_send_file, true},
+    {"datagram_open", do_datagram_open, false},
+    {"datagram_adopt", do_datagram_adopt, false},
+    {"send_to", do_send_to, true},
+    {"send_from", do_send_from, true},
+    {"multicast_join", do_multicast_join, true},
+    {"multicast_leave", do_multicast_leave, true},
     {"local", do_local, true},
     {"peer", do_peer, true},
 };
@@ -389,7 +429,7 @@ static void tables_with_holes(void **state)
     (void)state;
     struct ior_os os = *script_os(s);
     config.os = &os;
-    for (size_t at = offsetof(struct ior_os, clock); at < sizeof(os); at += sizeof(void *)) {
+    for (size_t at = offsetof(struct ior_os, clock); at <= offsetof(struct ior_os, path_unlink); at += sizeof(void *)) {
         memset((char *)&os + at, 0, sizeof(void *));
         refused(s, &config, -EINVAL);
         os = *script_os(s);

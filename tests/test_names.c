@@ -97,14 +97,15 @@ static void the_errors_of_the_interface_are_all_known(void **state)
 
 static void events_and_causes_have_names(void **state)
 {
-    static const char *const events[] = {"unknown", "accepted", "open",   "data", "eof",    "drained",
-                                         "ready",   "deadline", "custom", "end",  "unknown"};
+    static const char *const events[] = {"unknown", "accepted", "open",   "data", "eof",      "drained",
+                                         "ready",   "deadline", "custom", "end",  "datagram", "send_error"};
     static const char *const whys[] = {"unknown", "asked", "eof", "error", "timeout", "shutdown", "unknown"};
 
     (void)state;
-    for (int i = 0; i <= IOR_EV_END + 1; i++)
+    for (int i = 0; i <= IOR_EV_SEND_ERROR; i++)
         assert_string_equal(ior_event_name((enum ior_event_type)i), events[i]);
     assert_string_equal(ior_event_name(IOR_EV_JOB), "job");
+    assert_string_equal(ior_event_name((enum ior_event_type)0xff), "unknown");
     for (int i = 0; i <= IOR_SHUTDOWN + 1; i++)
         assert_string_equal(ior_why_name((enum ior_why)i), whys[i]);
 }

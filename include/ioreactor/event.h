@@ -10,6 +10,8 @@
 extern "C" {
 #endif
 
+struct ior_datagram;
+
 enum ior_event_type {
     /*
      * Listeners: a peer connected; `peer` is its address. Answer in the callback with ior_accept or ior_take, else
@@ -38,6 +40,10 @@ enum ior_event_type {
     IOR_EV_CUSTOM = 8,
     /* The last event of a resource, told exactly once, whatever the way it ended. `end` says why and what is left. */
     IOR_EV_END = 9,
+    /* A datagram came; `datagram` is lent until the callback returns. */
+    IOR_EV_DATAGRAM = 10,
+    /* One datagram could not be sent, or was not delivered; `datagram` says which and why. Nothing ends. */
+    IOR_EV_SEND_ERROR = 11,
     /* A job is done (or was cancelled before it began) and is the service's again; `job`. The event's id is 0. */
     IOR_EV_JOB = 16,
 };
@@ -85,7 +91,8 @@ struct ior_event {
         unsigned ready;              /* IOR_EV_READY: IOR_READ, IOR_WRITE, IOR_HUP, IOR_ERR */
         struct ior_event_custom custom;
         struct ior_event_end end;
-        struct ior_job *job; /* IOR_EV_JOB */
+        const struct ior_datagram *datagram; /* IOR_EV_DATAGRAM, IOR_EV_SEND_ERROR; <ioreactor/datagram.h> */
+        struct ior_job *job;                 /* IOR_EV_JOB */
     };
 };
 

@@ -47,6 +47,22 @@ struct ior_os_blocking {
     int (*thread)(void *arg, pthread_t *ret, void *(*run)(void *), void *run_arg);
 };
 
+/* The most datagrams that one call takes. */
+#define IOR_OS_DATAGRAMS 32
+
+/* One datagram, for the calls below. Addresses are sockaddrs, at any place in memory. */
+struct ior_os_datagram {
+    void *bytes;        /* sending does not write to them */
+    size_t len;         /* receiving: the room, then how many came */
+    void *peer;         /* from whom, or to whom; sending: NULL is the connected peer; receiving: NULL, not wanted */
+    void *local;        /* to which address (its port is 0), or from which; NULL: not wanted, or the system's choice */
+    uint32_t peer_len;  /* receiving: the room, then the length; 0: none is known */
+    uint32_t local_len; /* the same */
+    uint32_t interface; /* received: where it came in, with `local`; 0: unknown */
+    int32_t error;      /* recv_error: a positive errno value; 0: nothing to be told */
+    bool truncated;     /* received: the room was too small */
+};
+
 struct ior_os {
     uint32_t struct_size; /* sizeof(struct ior_os) */
     uint32_t reserved;
@@ -83,6 +99,15 @@ struct ior_os {
     int (*path_chmod)(void *arg, const char *path, unsigned mode);
     int (*path_unlink)(void *arg, const char *path);
     const struct ior_os_blocking *blocking; /* NULL: there are no threads here, and no jobs (-ENOSYS) */
+
+    /*
+     * Datagrams: several in one call, in order. How many were received or sent (never 0), or the -errno of the first;
+     * not more than IOR_OS_DATAGRAMS at once. All NULL: the table has none, and ior_datagram_open answers -ENOSYS.
+     */
+    int (*recv_datagrams)(void *arg, int fd, struct ior_os_datagram *datagrams, int n);
+    int (*send_datagrams)(void *arg, int fd, const struct ior_os_datagram *datagrams, int n);
+    /* The next of a socket's ICMP errors (MSG_ERRQUEUE): with the peer's address. -EAGAIN: none; -ENOSYS: not here. */
+    int (*recv_error)(void *arg, int fd, struct ior_os_datagram *datagram);
 };
 
 /* The real system. Static. */

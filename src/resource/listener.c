@@ -246,43 +246,6 @@ struct ior_resource *ior_take(struct ior_context *cx, const struct ior_event *ev
 
 /* ---- making ---- */
 
-/* Whether a Unix socket file is left over from a process that is gone: nobody listens on it. */
-static int is_stale(const struct ior_os *os, const struct ior_addr *addr, const char *path, struct ior_os_path *was)
-{
-    int err = os->path_stat(os->arg, path, was);
-    if (err < 0)
-        return err;
-    if (!was->is_socket)
-        return -EADDRINUSE;
-    int fd = os->socket(os->arg, AF_UNIX, SOCK_STREAM, 0);
-    if (fd < 0)
-        return fd;
-    err = os->connect(os->arg, fd, addr);
-    os->close(os->arg, fd);
-    return err == -ECONNREFUSED ? 0 : -EADDRINUSE; /* -EAGAIN: somebody listens, and is busy */
-}
-
-/* Binds; a stale Unix socket file is removed first, if it is still the one that was looked at. */
-static int bind_addr(const struct ior_os *os, int fd, const struct ior_addr *addr, const char *path)
-{
-    int err = os->bind(os->arg, fd, addr);
-    if (err != -EADDRINUSE || !path)
-        return err;
-    struct ior_os_path was, now;
-    err = is_stale(os, addr, path, &was);
-    if (err < 0)
-        return err == -ENOENT ? os->bind(os->arg, fd, addr) : err;
-    err = os->path_stat(os->arg, path, &now);
-    if (err == 0 && (now.dev != was.dev || now.ino != was.ino))
-        return -EADDRINUSE;
-    if (err == 0) {
-        err = os->path_unlink(os->arg, path);
-        if (err < 0 && err != -ENOENT)
-            return err;
-    }
-    return os->bind(os->arg, fd, addr);
-}
-
 static void tcp_options(const struct ior_os *os, int fd, int family, const struct ior_listen_options *in,
                         const struct ior__stream_opts *opts)
 {
@@ -311,7 +274,7 @@ static int open_listener(const struct ior_os *os, struct ior__listener *listener
     if (in->reuse_port)
         err = os->setsockopt(os->arg, fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
     if (err == 0)
-        err = bind_addr(os, fd, addr, listener->path);
+        err = ior__bind(os, fd, addr, listener->path, SOCK_STREAM);
     bool bound = err == 0 && listener->path;
     if (bound) {
         struct ior_os_path made;

@@ -187,6 +187,8 @@ int ior_unread(struct ior_context *cx, ior_id id, size_t len)
 
 size_t ior_resource_unread(const struct ior_resource *res, struct iovec *iov, int n, int *ret_n)
 {
+    if (res && ior__is_datagram(res))
+        return ior__datagram_unread(res, iov, n, ret_n);
     const struct ior__unread *unread = res && (res->bits & IOR__STREAM) ? stream_of(res)->unread : NULL;
     const struct ior__held *held = unread ? unread->held : NULL;
     struct iovec parts[2];

@@ -359,6 +359,9 @@ struct reg *oracle_event(struct service *service, const struct ior_event *ev)
             deadline_told(reg, ev);
         told_end(s, reg, &ev->end);
         break;
+    default:
+        CHECK(s, 1, false, "%s of a kind that no story has", ior_event_name(ev->type));
+        break;
     }
     return reg;
 }

@@ -101,7 +101,7 @@ static void on_registered(void *self, struct ior_context *cx, ior_id id, void *u
     struct probe *p = self;
     struct probe_res *r = probe_of(p, id);
     (void)cx;
-    if (r->registered++ != 0 || r->open + r->data + r->eof + r->ready + r->end != 0)
+    if (r->registered++ != 0 || r->open + r->data + r->datagrams + r->eof + r->ready + r->end != 0)
         complain(p, "registered must come first and once");
     r->user = user;
     if (p->on_registered != NULL)
@@ -170,6 +170,12 @@ static void note(struct probe *p, struct probe_res *r, const struct ior_event *e
         break;
     case IOR_EV_JOB:
         break; /* of no resource: on_transport */
+    case IOR_EV_DATAGRAM:
+        r->datagrams++;
+        break;
+    case IOR_EV_SEND_ERROR:
+        r->send_errors++;
+        break;
     }
 }
 

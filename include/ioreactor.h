@@ -27,6 +27,8 @@
 #include <ioreactor/event.h>
 #include <ioreactor/handler.h>
 #include <ioreactor/request.h>
+#include <ioreactor/signal.h>
+#include <ioreactor/child.h>
 #include <ioreactor/resource.h>
 #include <ioreactor/runtime.h>
 #include <ioreactor/controller.h>

@@ -278,6 +278,10 @@ const char *ior_event_name(enum ior_event_type type)
         return "custom";
     case IOR_EV_END:
         return "end";
+    case IOR_EV_SIGNAL:
+        return "signal";
+    case IOR_EV_EXITED:
+        return "exited";
     }
     return "unknown";
 }

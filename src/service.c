@@ -13,6 +13,7 @@
 
 #include "controller.h"
 #include "core.h"
+#include "kinds.h"
 #include "output.h"
 
 static void wake_runtime(void *arg)
@@ -258,6 +259,11 @@ int ior_detach(struct ior_context *cx, uint64_t drain_ns)
 
 static void close_one(struct ior_context *cx, struct ior_resource *res)
 {
+    if (res->ops == &ior__child_ops) {
+        if (ior__child_close(res, IOR_SHUTDOWN, cx->stop_ns) < 0)
+            (void)ior__child_close(res, IOR_SHUTDOWN, IOR_NEVER); /* it is forced when the service's time is over */
+        return;
+    }
     if ((res->bits & (IOR__LISTENER | IOR__CONNECTING)) || !res->ops->write) {
         ior__end(res, IOR_SHUTDOWN, 0, -1);
         return;
@@ -282,9 +288,9 @@ static void end_all(struct ior_context *cx, bool force)
                 continue;
             if (listeners != ((res->bits & IOR__LISTENER) != 0))
                 continue;
-            if (force)
+            if (force && !(res->ops == &ior__child_ops && ior__child_force(res)))
                 ior__end(res, IOR_SHUTDOWN, 0, -1);
-            else
+            else if (!force)
                 close_one(cx, res);
         }
     }
@@ -338,8 +344,8 @@ uint64_t ior__stop_deadline(const struct ior_runtime *rt)
     for (const struct ior_context *cx = rt->contexts; cx; cx = cx->next) {
         if (IOR_LIKELY(cx->phase <= IOR__PHASE_RUNNING && !ior__controller_ready(cx->ctl)))
             continue;
-        bool waits = cx->phase == IOR__PHASE_ENDING && cx->resources > 0 && !cx->forced;
-        uint64_t at_ns = waits ? cx->stop_ns : 0;
+        bool waits = cx->phase == IOR__PHASE_ENDING && cx->resources > 0;
+        uint64_t at_ns = !waits ? 0 : cx->forced ? IOR_NEVER : cx->stop_ns; /* forced: for children that were killed */
         if (cx->phase == IOR__PHASE_GONE)
             continue;
         if (at_ns < least)

@@ -38,6 +38,10 @@ enum ior_event_type {
     IOR_EV_CUSTOM = 8,
     /* The last event of a resource, told exactly once, whatever the way it ended. `end` says why and what is left. */
     IOR_EV_END = 9,
+    /* A signal was sent; `signal` says which and by whom (ior_signals). */
+    IOR_EV_SIGNAL = 12,
+    /* A child process exited; `exit` says how (ior_spawn). Told once, END is next. */
+    IOR_EV_EXITED = 13,
 };
 
 /* Why a resource ended. */
@@ -71,6 +75,9 @@ struct ior_event_end {
     uint64_t unread;  /* input nobody took: given back by ior_unread, or discarded while closing */
 };
 
+struct ior_signal; /* <ioreactor/signal.h> */
+struct ior_exit;   /* <ioreactor/child.h> */
+
 struct ior_event {
     enum ior_event_type type;
     ior_id id;
@@ -81,6 +88,8 @@ struct ior_event {
         unsigned ready;              /* IOR_EV_READY: IOR_READ, IOR_WRITE, IOR_HUP, IOR_ERR */
         struct ior_event_custom custom;
         struct ior_event_end end;
+        const struct ior_signal *signal; /* IOR_EV_SIGNAL */
+        const struct ior_exit *exit;     /* IOR_EV_EXITED */
     };
 };
 

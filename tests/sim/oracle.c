@@ -357,6 +357,9 @@ struct reg *oracle_event(struct service *service, const struct ior_event *ev)
             deadline_told(reg, ev);
         told_end(s, reg, &ev->end);
         break;
+    default:
+        CHECK(s, 1, false, "%s in a simulation", name);
+        break;
     }
     return reg;
 }

@@ -28,6 +28,8 @@
 #include <ioreactor/handler.h>
 #include <ioreactor/request.h>
 #include <ioreactor/datagram.h>
+#include <ioreactor/signal.h>
+#include <ioreactor/child.h>
 #include <ioreactor/resource.h>
 #include <ioreactor/runtime.h>
 #include <ioreactor/controller.h>

@@ -193,6 +193,7 @@ struct ior_runtime {
     /* timers */
     struct ior__timers timers;
     struct ior__slots timer_slots;
+    struct ior__signals *signals; /* those that are registered */
     /* services */
     struct ior_context *contexts; /* the first one first */
     struct ior_command *drops;    /* commands that go to `drop` from the loop */
@@ -305,6 +306,8 @@ void ior__tell_pending(struct ior_resource *res);
 int ior__may_register(const struct ior_context *cx);
 /* Gives an initialised resource its id and its place in the engine; all or nothing. */
 int ior__attach_resource(struct ior_context *cx, struct ior_resource *res, uint32_t tell_bits, ior_id *ret_id);
+/* Undoes that, where nothing was told yet: the resource is the caller's again. */
+void ior__attach_undo(struct ior_resource *res);
 /* What the resource itself waits for, and that with what the runtime waits for on its behalf. */
 unsigned ior__own_interest(const struct ior_resource *res);
 static inline unsigned ior__wanted(const struct ior_resource *res)

@@ -209,7 +209,9 @@ static void fire(struct ior_resource *res, int which)
         backoff_over(res);
         break;
     case IOR_DEADLINE_DRAIN:
-        if (res->bits & IOR__SHUT)
+        if (res->ops == &ior__child_ops)
+            ior__child_overdue(res);
+        else if (res->bits & IOR__SHUT)
             ior__end(res, IOR_SHUTDOWN, 0, -1);
         else
             ior__end(res, IOR_TIMEOUT, ETIMEDOUT, which);

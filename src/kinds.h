@@ -72,7 +72,8 @@ struct ior__listener {
     struct ior__held_fds *held;
 };
 
-extern const struct ior_resource_ops ior__stream_ops, ior__listener_ops, ior__watch_ops;
+extern const struct ior_resource_ops ior__stream_ops, ior__listener_ops, ior__watch_ops, ior__signals_ops,
+    ior__child_ops;
 
 int ior__stream_opts_new(const struct ior_runtime *rt, const struct ior_stream_options *opts,
                          struct ior__stream_opts **ret);
@@ -149,6 +150,22 @@ void ior__stream_connect_result(struct ior_resource *res);
 int ior__bind(const struct ior_os *os, int fd, const struct ior_addr *addr, const char *path, int type);
 /* Removes a Unix socket file, if it is still that one. */
 void ior__path_remove(const struct ior_os *os, const char *path, uint64_t dev, uint64_t ino);
+/* ---- signal.c ---- */
+
+/* Signals are blocked for the sake of a resource that is registered, and given back when it ends. */
+void ior__signals_enter(struct ior_runtime *rt, struct ior_resource *res);
+void ior__signals_leave(struct ior_runtime *rt, struct ior_resource *res);
+
+/* ---- child.c ---- */
+
+/* SIGTERM now, SIGKILL when the time comes, then EXITED and END. -ENOMEM: nothing has changed. */
+int ior__child_close(struct ior_resource *res, enum ior_why why, uint64_t drain_at_ns);
+/* The time for one or the other is over. */
+void ior__child_overdue(struct ior_resource *res);
+/* The service's time to stop is over: SIGKILL at once; false: the resource is to end at once. */
+bool ior__child_force(struct ior_resource *res);
+/* The child is the caller's: it is neither killed nor reaped when the resource is destroyed. */
+void ior__child_let_go(struct ior_resource *res);
 
 /* The Unix path of a listener is not removed when it is destroyed. */
 void ior__listener_forget_path(struct ior_resource *res);

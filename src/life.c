@@ -275,6 +275,22 @@ out_detach:
     return err;
 }
 
+void ior__attach_undo(struct ior_resource *res)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    for (uint32_t left = rt->ready.count; left > 0; left--) {
+        struct ior_resource *other = ior__ready_take(rt);
+        if (other != res)
+            ior__ready_add(rt, other, 0);
+    }
+    ior__leave_set(res);
+    fd_owner_clear(rt, res);
+    ior__deadlines_drop(res);
+    ior__output_leave(res);
+    detach(res);
+    res->cx = NULL;
+}
+
 /* ---- end ---- */
 
 void ior__latch_error(struct ior_resource *res, int error)
@@ -339,7 +355,7 @@ static void settle(struct ior_resource *res)
 {
     if (res->bits & IOR__STREAM)
         ior__stream_settle(res);
-    else if ((res->bits & IOR__CLOSING) && !res->output) /* a queue of empty datagrams has no bytes */
+    else if ((res->bits & IOR__CLOSING) && !res->output && res->ops != &ior__child_ops)
         ior__end(res, (enum ior_why)res->why, 0, -1);
 }
 
@@ -421,6 +437,8 @@ static void finalize(struct ior_resource *res)
     struct ior_runtime *rt = cx->rt;
     ior__output_open(res);
     ior__send_settle(res);
+    if (IOR_UNLIKELY(res->ops == &ior__signals_ops))
+        ior__signals_leave(rt, res);
     int held_error = IOR_UNLIKELY(rt->does_io) ? take_held(res) : 0;
     tell_end(res);
     if (IOR_UNLIKELY(held_error < 0) && !(res->bits & IOR__WRITE_DEAD)) {

@@ -284,6 +284,10 @@ const char *ior_event_name(enum ior_event_type type)
         return "send_error";
     case IOR_EV_JOB:
         return "job";
+    case IOR_EV_SIGNAL:
+        return "signal";
+    case IOR_EV_EXITED:
+        return "exited";
     }
     return "unknown";
 }

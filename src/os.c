@@ -20,6 +20,7 @@
 
 #include "fence.h"
 #include "os_datagrams.h"
+#include "os_processes.h"
 #include "random.h"
 #include "util.h"
 
@@ -509,6 +510,7 @@ const struct ior_os *ior_os_default(void)
         .recv_datagrams = ior__os_recv_datagrams,
         .send_datagrams = ior__os_send_datagrams,
         .recv_error = ior__os_recv_error,
+        .processes = &ior__os_processes,
     };
 
     return &os;

@@ -57,7 +57,10 @@ int ior_register(struct ior_context *cx, struct ior_resource *res, ior_id *ret_i
         return ior__datagram_attach(cx, res, ret_id);
     if (res->ops->listener)
         res->bits |= IOR__LISTENER;
-    return ior__attach_resource(cx, res, IOR__TELL_REGISTERED, ret_id);
+    err = ior__attach_resource(cx, res, IOR__TELL_REGISTERED, ret_id);
+    if (err == 0 && res->ops == &ior__signals_ops)
+        ior__signals_enter(cx->rt, res);
+    return err;
 }
 
 struct ior_context *ior_resource_context(const struct ior_resource *res)
@@ -97,10 +100,13 @@ int ior_resource_release(struct ior_resource *res)
         return -EINVAL;
     if (res->cx)
         return -EBUSY;
-    if (res->ops != &ior__stream_ops && res->ops != &ior__listener_ops && !ior__is_datagram(res))
+    if (res->ops != &ior__stream_ops && res->ops != &ior__listener_ops && res->ops != &ior__child_ops &&
+        !ior__is_datagram(res))
         return -EOPNOTSUPP;
     if (res->ops == &ior__listener_ops)
         ior__listener_forget_path(res);
+    if (res->ops == &ior__child_ops)
+        ior__child_let_go(res);
     if (ior__is_datagram(res))
         ior__datagram_forget_path(res);
     int fd = (res->bits & IOR__LOST) ? -EBADF : res->fd;
@@ -127,6 +133,8 @@ int ior_close(struct ior_context *cx, ior_id id, uint64_t drain_ns)
     int err = ior__find(cx, id, &res);
     if (err < 0)
         return err;
+    if (res->ops == &ior__child_ops)
+        return ior__child_close(res, IOR_ASKED, ior__deadline_after(cx->rt, drain_ns));
     if ((res->bits & (IOR__LISTENER | IOR__CONNECTING)) || !res->ops->write) {
         ior__end(res, IOR_ASKED, 0, -1);
         return 0;
@@ -142,6 +150,8 @@ int ior_abort(struct ior_context *cx, ior_id id)
         return err;
     if ((res->bits & IOR__LISTENER) || res->ops == &ior__watch_ops)
         return -EOPNOTSUPP;
+    if (res->ops == &ior__child_ops)
+        return ior__child_close(res, IOR_ASKED, 0);
     const struct ior_os *os = cx->rt->os;
     ior__end(res, IOR_ASKED, 0, -1);
     if (!(res->bits & IOR__STREAM) || (res->bits & IOR__LOST))

@@ -42,7 +42,8 @@ static bool os_complete(const struct ior_os *os)
            os->bind && os->listen && os->accept && os->connect && os->getsockname && os->getpeername &&
            os->getsockopt && os->setsockopt && os->shutdown && os->close && os->recv && os->send && os->read &&
            os->write && os->sendfile && os->pread && os->dup && os->fd_kind && os->set_nonblock && os->path_stat &&
-           os->path_chmod && os->path_unlink;
+           os->path_chmod && os->path_unlink &&
+           (!os->processes || os->processes->struct_size >= sizeof(*os->processes));
 }
 
 static bool engine_complete(const struct ior_engine_ops *ops)

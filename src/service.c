@@ -14,6 +14,7 @@
 #include "controller.h"
 #include "core.h"
 #include "jobs.h"
+#include "kinds.h"
 #include "output.h"
 
 static void wake_runtime(void *arg)
@@ -263,6 +264,11 @@ int ior_detach(struct ior_context *cx, uint64_t drain_ns)
 
 static void close_one(struct ior_context *cx, struct ior_resource *res)
 {
+    if (res->ops == &ior__child_ops) {
+        if (ior__child_close(res, IOR_SHUTDOWN, cx->stop_ns) < 0)
+            (void)ior__child_close(res, IOR_SHUTDOWN, IOR_NEVER); /* it is forced when the service's time is over */
+        return;
+    }
     if ((res->bits & (IOR__LISTENER | IOR__CONNECTING)) || !res->ops->write) {
         ior__end(res, IOR_SHUTDOWN, 0, -1);
         return;
@@ -287,9 +293,9 @@ static void end_all(struct ior_context *cx, bool force)
                 continue;
             if (listeners != ((res->bits & IOR__LISTENER) != 0))
                 continue;
-            if (force)
+            if (force && !(res->ops == &ior__child_ops && ior__child_force(res)))
                 ior__end(res, IOR_SHUTDOWN, 0, -1);
-            else
+            else if (!force)
                 close_one(cx, res);
         }
     }
@@ -349,10 +355,8 @@ uint64_t ior__stop_deadline(const struct ior_runtime *rt)
         if (cx->phase == IOR__PHASE_GONE)
             continue;
         uint64_t at_ns = 0;
-        if (cx->phase == IOR__PHASE_ENDING && cx->resources + cx->jobs > 0 && !cx->forced)
-            at_ns = cx->stop_ns;
-        else if (cx->phase == IOR__PHASE_ENDING && cx->resources == 0 && cx->jobs > 0)
-            at_ns = IOR_NEVER; /* work that cannot be abandoned: its return wakes the loop */
+        if (cx->phase == IOR__PHASE_ENDING && cx->resources + cx->jobs > 0)
+            at_ns = cx->forced ? IOR_NEVER : cx->stop_ns; /* forced: for killed children, and jobs nobody may abandon */
         if (at_ns < least)
             least = at_ns;
     }

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,6 +47,34 @@ static int do_watch(struct ior_context *cx, ior_id id)
     ior_id ret;
     (void)id;
     return ior_watch(cx, fd, IOR_READ, NULL, &ret);
+}
+
+static int do_signals(struct ior_context *cx, ior_id id)
+{
+    const int number = SIGUSR1;
+    ior_id ret;
+    (void)id;
+    return ior_signals(cx, &number, 1, NULL, &ret);
+}
+
+static int do_spawn(struct ior_context *cx, ior_id id)
+{
+    char *argv[] = {(char *)(uintptr_t) "/bin/true", NULL};
+    const struct ior_spawn_options opts = {.struct_size = sizeof(opts), .argv = argv};
+    ior_id ret;
+    (void)id;
+    return ior_spawn(cx, &opts, &ret);
+}
+
+static int do_kill(struct ior_context *cx, ior_id id)
+{
+    return ior_kill(cx, id, 0);
+}
+
+static int do_child_pid(struct ior_context *cx, ior_id id)
+{
+    pid_t ret;
+    return ior_child_pid(cx, id, &ret);
 }
 
 static int do_register(struct ior_context *cx, ior_id id)
@@ -185,6 +214,10 @@ static const struct {
     {"connect", do_connect, false},
     {"adopt", do_adopt, false},
     {"watch", do_watch, false},
+    {"signals", do_signals, false},
+    {"spawn", do_spawn, false},
+    {"kill", do_kill, true},
+    {"child_pid", do_child_pid, true},
     {"register", do_register, false},
     {"attach", do_attach, false},
     {"detach", do_detach, false},
@@ -434,6 +467,9 @@ static void tables_with_holes(void **state)
         refused(s, &config, -EINVAL);
         os = *script_os(s);
     }
+    struct ior_os_processes processes = {.struct_size = 8};
+    os.processes = &processes;
+    refused(s, &config, -EINVAL);
     os.struct_size = 8;
     refused(s, &config, -EINVAL);
     config = script_config(s);

@@ -44,6 +44,10 @@ enum ior_event_type {
     IOR_EV_DATAGRAM = 10,
     /* One datagram could not be sent, or was not delivered; `datagram` says which and why. Nothing ends. */
     IOR_EV_SEND_ERROR = 11,
+    /* A signal was sent; `signal` says which and by whom (ior_signals). */
+    IOR_EV_SIGNAL = 12,
+    /* A child process exited; `exit` says how (ior_spawn). Told once, END is next. */
+    IOR_EV_EXITED = 13,
     /* A job is done (or was cancelled before it began) and is the service's again; `job`. The event's id is 0. */
     IOR_EV_JOB = 16,
 };
@@ -80,6 +84,8 @@ struct ior_event_end {
 };
 
 struct ior_job;
+struct ior_signal; /* <ioreactor/signal.h> */
+struct ior_exit;   /* <ioreactor/child.h> */
 
 struct ior_event {
     enum ior_event_type type;
@@ -93,6 +99,8 @@ struct ior_event {
         struct ior_event_end end;
         const struct ior_datagram *datagram; /* IOR_EV_DATAGRAM, IOR_EV_SEND_ERROR; <ioreactor/datagram.h> */
         struct ior_job *job;                 /* IOR_EV_JOB */
+        const struct ior_signal *signal; /* IOR_EV_SIGNAL */
+        const struct ior_exit *exit;     /* IOR_EV_EXITED */
     };
 };
 

@@ -16,6 +16,8 @@ extern "C" {
 #endif
 
 struct ior_context;
+struct ior_exit;
+struct ior_signal;
 
 /* What an fd is, as far as the runtime must know. */
 enum ior_fd_kind {
@@ -63,6 +65,44 @@ struct ior_os_datagram {
     bool truncated;     /* received: the room was too small */
 };
 
+/* A program to be started: ior_spawn with everything decided. */
+struct ior_os_spawn {
+    const char *file, *search_path, *cwd; /* the last two may be NULL */
+    char *const *argv;
+    char *const *envp;
+    const struct ior_os_spawn_fd *fds;
+    size_t fd_count;
+    bool new_group, new_session;
+};
+
+/* The caller's fd `from`, -1 for /dev/null, is `to` in the child. */
+struct ior_os_spawn_fd {
+    int from, to;
+};
+
+/* Signals and child processes. A call that is NULL is not there: what needs it answers -ENOSYS. */
+struct ior_os_processes {
+    uint32_t struct_size; /* sizeof(struct ior_os_processes) */
+    uint32_t reserved;
+
+    /* An fd that is readable while one of these signals waits: non-blocking, close-on-exec, never 0, 1 or 2. */
+    int (*signal_open)(void *arg, const int *numbers, size_t count);
+    int (*signal_read)(void *arg, int fd, struct ior_signal *ret); /* 0, or -EAGAIN: none waits */
+
+    int (*pipe)(void *arg, int fds[2]); /* both blocking, close-on-exec, never 0, 1 or 2 */
+    /*
+     * Starts it; answers the pid, and an fd of the process that is readable once it has exited. -errno: there is no
+     * child (any more).
+     */
+    int (*spawn)(void *arg, const struct ior_os_spawn *spawn, int *ret_fd);
+    /*
+     * Whether the child has exited (1) or not within that time (0), and how; `reap`: it is gone then. -ECHILD: it is
+     * not a child of this process, or not any more.
+     */
+    int (*wait)(void *arg, int fd, uint64_t timeout_ns, bool reap, struct ior_exit *ret);
+    int (*kill)(void *arg, int fd, pid_t group, int signo); /* group > 0: all of that group, in place of the one */
+};
+
 struct ior_os {
     uint32_t struct_size; /* sizeof(struct ior_os) */
     uint32_t reserved;
@@ -108,6 +148,8 @@ struct ior_os {
     int (*send_datagrams)(void *arg, int fd, const struct ior_os_datagram *datagrams, int n);
     /* The next of a socket's ICMP errors (MSG_ERRQUEUE): with the peer's address. -EAGAIN: none; -ENOSYS: not here. */
     int (*recv_error)(void *arg, int fd, struct ior_os_datagram *datagram);
+
+    const struct ior_os_processes *processes; /* the calls have ior_os.arg; NULL: no signals, no child processes */
 };
 
 /* The real system. Static. */

@@ -165,6 +165,15 @@ static void note(struct probe *p, struct probe_res *r, const struct ior_event *e
     case IOR_EV_CUSTOM:
         r->custom++;
         break;
+    case IOR_EV_SIGNAL:
+        r->signals++;
+        r->signal = *ev->signal;
+        break;
+    case IOR_EV_EXITED:
+        if (r->exited++ != 0)
+            complain(p, "EXITED more than once");
+        r->exit = *ev->exit;
+        break;
     case IOR_EV_END:
         note_end(p, r, ev);
         break;

@@ -18,9 +18,11 @@ struct probe_res {
     ior_id id;
     void *user;
     unsigned registered, accepted, open, data, eof, drained, ready, deadline, custom, end, handover, errors;
-    unsigned datagrams, send_errors;
-    unsigned ready_bits; /* of the last IOR_EV_READY */
-    uint64_t bytes;      /* of all data events */
+    unsigned datagrams, send_errors, signals, exited;
+    unsigned ready_bits;      /* of the last IOR_EV_READY */
+    struct ior_signal signal; /* the last one */
+    struct ior_exit exit;
+    uint64_t bytes; /* of all data events */
     bool listener;
     int last_error;   /* of the `error` callback */
     enum ior_why why; /* and what else END said */

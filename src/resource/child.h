@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A child process as a resource: made by spawn_request.c, lives in child.c. */
+#ifndef IOR_SRC_RESOURCE_CHILD_H
+#define IOR_SRC_RESOURCE_CHILD_H
+
+#include "kinds.h"
+
+struct ior__child {
+    struct ior_resource base;
+    const struct ior_os *os;
+    pid_t pid;
+    pid_t group; /* signals go to it; 0: to the process alone */
+    bool killed; /* SIGKILL was sent, and the last wait runs */
+    bool gone;   /* reaped, or the caller's: neither killed nor waited for any more */
+};
+
+#endif

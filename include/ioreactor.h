@@ -33,6 +33,7 @@
 #include <ioreactor/reactor.h>
 #include <ioreactor/os.h>
 #include <ioreactor/engine.h>
+#include <ioreactor/fds.h>
 #include <ioreactor/uring.h>
 
 #endif

@@ -209,7 +209,7 @@ static void fire(struct ior_resource *res, int which)
         backoff_over(res);
         break;
     case IOR_DEADLINE_DRAIN:
-        if (res->bits & IOR__SHUT)
+        if (res->why == IOR_SHUTDOWN)
             ior__end(res, IOR_SHUTDOWN, 0, -1);
         else
             ior__end(res, IOR_TIMEOUT, ETIMEDOUT, which);

@@ -10,7 +10,7 @@
 /* Stream options as kept: shared by all streams of a listener, also across runtimes, hence the atomic count. */
 struct ior__stream_opts {
     _Atomic uint32_t refs;
-    uint32_t bits; /* IOR__FULL_READS, for the stream */
+    uint32_t bits; /* IOR__FULL_READS, IOR__TIGHT, IOR__FDS: for the stream */
     bool half_open, nagle, keep_alive;
     const struct ior_os *os; /* what closes the fd when no runtime is left */
     void *user;
@@ -49,6 +49,9 @@ static inline size_t ior__stream_size(size_t user_size)
 {
     return user_size > 0 ? IOR__STREAM_BYTES + user_size : sizeof(struct ior__stream);
 }
+
+/* Whether it is a Unix stream, as far as the system says so. */
+bool ior__is_unix(const struct ior_resource *res);
 
 /* Inside ACCEPTED: the connection on offer. */
 struct ior__accepting {
@@ -97,10 +100,13 @@ static inline void ior__lend(struct ior_runtime *rt, struct ior_resource *res, s
     rt->lent_to = NULL;
 }
 
-/* Whether the engine is to receive and send for this resource: a connected stream socket that still can be written. */
+/*
+ * Whether the engine is to receive and send for this resource: a connected stream socket that still can be written, and
+ * may throw away what fds come along.
+ */
 static inline bool ior__engine_receives(const struct ior_resource *res)
 {
-    const uint32_t looked = IOR__STREAM | IOR__SOCKET | IOR__CONNECTING | IOR__WRITE_DEAD;
+    const uint32_t looked = IOR__STREAM | IOR__SOCKET | IOR__CONNECTING | IOR__WRITE_DEAD | IOR__FDS;
     return (res->bits & looked) == (IOR__STREAM | IOR__SOCKET);
 }
 
@@ -140,6 +146,13 @@ static IOR_INLINE void ior__stream_read(struct ior_runtime *rt, struct ior_resou
 }
 
 unsigned ior__stream_interest(const struct ior_resource *res);
+
+/*
+ * fds.c. Reads with the fds that come along; tells those of a read. The resource may have ended, or be paused, then.
+ */
+ssize_t ior__fds_recv(struct ior_resource *res, void *bytes, size_t len, struct ior_os_fds *ret);
+void ior__fds_tell(struct ior_resource *res, struct ior_os_fds *fds);
+
 /* After a flush: half-closes, ends. */
 void ior__stream_settle(struct ior_resource *res);
 /* HUP or ERR while nothing is to be read. */

@@ -19,6 +19,7 @@
 #include <ioreactor/time.h>
 
 #include "fence.h"
+#include "os_kinds.h"
 #include "random.h"
 #include "util.h"
 
@@ -484,6 +485,8 @@ const struct ior_os *ior_os_default(void)
         .path_stat = os_path_stat,
         .path_chmod = os_path_chmod,
         .path_unlink = os_path_unlink,
+        .send_fds = ior__os_send_fds,
+        .recv_fds = ior__os_recv_fds,
     };
 
     return &os;

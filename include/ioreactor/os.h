@@ -38,6 +38,16 @@ struct ior_os_path {
     uint64_t dev, ino;
 };
 
+/* As many fds as one message can carry (SCM_MAX_FD of Linux). */
+#define IOR_FDS_MAX 253
+
+/* The fds that came with bytes. */
+struct ior_os_fds {
+    uint32_t count;
+    bool lost; /* there were more, which this process had no room for: they are gone */
+    int fds[IOR_FDS_MAX];
+};
+
 struct ior_os {
     uint32_t struct_size; /* sizeof(struct ior_os) */
     uint32_t reserved;
@@ -73,6 +83,12 @@ struct ior_os {
     int (*path_stat)(void *arg, const char *path, struct ior_os_path *ret); /* lstat(2) */
     int (*path_chmod)(void *arg, const char *path, unsigned mode);
     int (*path_unlink)(void *arg, const char *path);
+
+    /* The rest may be NULL: what needs it answers -EOPNOTSUPP. */
+
+    /* Unix sockets: bytes with fds, as SCM_RIGHTS; never SIGPIPE. What was received is close-on-exec, never 0, 1 or 2. */
+    ssize_t (*send_fds)(void *arg, int fd, const void *bytes, size_t len, const int *fds, unsigned n);
+    ssize_t (*recv_fds)(void *arg, int fd, void *bytes, size_t len, struct ior_os_fds *ret);
 };
 
 /* The real system. Static. */

@@ -297,6 +297,35 @@ static IOR_APART ssize_t was_read(struct ior_resource *res, unsigned io, size_t 
     return n;
 }
 
+/*
+ * Bytes that came with fds, when the service ended or paused the stream in being told these: they are kept, behind those
+ * that it gave back before.
+ */
+static ssize_t keep_for_later(struct ior_resource *res, const void *bytes, size_t n)
+{
+    if (hold(stream_of(res), bytes, n))
+        return 0;
+    if (stream_of(res)->unread && stream_of(res)->unread->len == 0)
+        ior__unread_free(stream_of(res));
+    stream_of(res)->discarded += n;
+    res->bits |= IOR__NO_READ; /* a stream with a gap is none */
+    return (res->bits & IOR__ENDING) ? 0 : -ENOMEM;
+}
+
+/* Reads a stream with receive_fds. What the fds belong to is told right behind them. */
+static IOR_APART ssize_t read_with_fds(struct ior_resource *res, unsigned io, size_t held)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    struct ior_os_fds fds;
+    ssize_t n = ior__fds_recv(res, rt->read_buf + held, rt->read_bytes, &fds);
+    if (fds.count > 0 || fds.lost) {
+        ior__fds_tell(res, &fds);
+        if (n > 0 && (res->bits & (IOR__ENDING | IOR__PAUSED)))
+            return keep_for_later(res, rt->read_buf + held, (size_t)n);
+    }
+    return was_read(res, io, held, n);
+}
+
 static ssize_t read_once(struct ior_resource *res, unsigned io)
 {
     struct ior_runtime *rt = res->cx->rt;
@@ -306,6 +335,8 @@ static ssize_t read_once(struct ior_resource *res, unsigned io)
         ior__backoff(res, ENOMEM);
         return 0;
     }
+    if ((res->bits & (IOR__FDS | IOR__CLOSING)) == IOR__FDS && !holds(res))
+        return read_with_fds(res, io, held);
     return was_read(res, io, held, read_some(res, rt->read_buf + held, rt->read_bytes));
 }
 
@@ -374,7 +405,7 @@ void ior__stream_settle(struct ior_resource *res)
             ior__log(IOR_LOG_DEBUG, "shutdown of fd %d: %s", res->fd, ior_strerror(err)); /* reading will tell more */
         res->bits |= IOR__FIN_SENT;
     }
-    if (bits & IOR__SHUT) {
+    if ((bits & IOR__CLOSING) && res->why == IOR_SHUTDOWN) { /* the wait for the peer's FIN is short */
         const struct ior__deadlines *deadlines = res->deadlines;
         uint64_t short_ns = ior__deadline_after(res->cx->rt, FIN_WAIT_NS);
         if (!deadlines || deadlines->at_ns[IOR_DEADLINE_DRAIN] > short_ns)

@@ -357,6 +357,9 @@ struct reg *oracle_event(struct service *service, const struct ior_event *ev)
             deadline_told(reg, ev);
         told_end(s, reg, &ev->end);
         break;
+    default:
+        CHECK(s, 1, false, "an event of a kind that is not simulated");
+        break;
     }
     return reg;
 }

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Members of the real struct ior_os that are not in os.c, by file. */
+#ifndef IOR_SRC_OS_KINDS_H
+#define IOR_SRC_OS_KINDS_H
+
+#include <ioreactor/os.h>
+
+/* os_fds.c */
+ssize_t ior__os_send_fds(void *arg, int fd, const void *bytes, size_t len, const int *fds, unsigned n);
+ssize_t ior__os_recv_fds(void *arg, int fd, void *bytes, size_t len, struct ior_os_fds *ret);
+
+#endif

@@ -34,6 +34,7 @@
 #include <ioreactor/os.h>
 #include <ioreactor/engine.h>
 #include <ioreactor/fds.h>
+#include <ioreactor/changes.h>
 #include <ioreactor/uring.h>
 
 #endif

@@ -76,7 +76,7 @@ struct ior__listener {
     struct ior__held_fds *held;
 };
 
-extern const struct ior_resource_ops ior__stream_ops, ior__listener_ops, ior__watch_ops;
+extern const struct ior_resource_ops ior__stream_ops, ior__listener_ops, ior__watch_ops, ior__changes_ops;
 
 int ior__stream_opts_new(const struct ior_runtime *rt, const struct ior_stream_options *opts,
                          struct ior__stream_opts **ret);
@@ -158,6 +158,9 @@ void ior__stream_settle(struct ior_resource *res);
 /* HUP or ERR while nothing is to be read. */
 void ior__stream_hangup(struct ior_resource *res);
 void ior__stream_connect_result(struct ior_resource *res);
+
+/* Whether events that were read are still to be told. */
+bool ior__changes_hold(const struct ior_resource *res);
 
 /* The Unix path of a listener is not removed when it is destroyed. */
 void ior__listener_forget_path(struct ior_resource *res);

@@ -487,6 +487,11 @@ const struct ior_os *ior_os_default(void)
         .path_unlink = os_path_unlink,
         .send_fds = ior__os_send_fds,
         .recv_fds = ior__os_recv_fds,
+#if defined(__linux__)
+        .changes_open = ior__os_changes_open,
+        .changes_add = ior__os_changes_add,
+        .changes_remove = ior__os_changes_remove,
+#endif
     };
 
     return &os;

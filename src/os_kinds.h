@@ -9,4 +9,9 @@
 ssize_t ior__os_send_fds(void *arg, int fd, const void *bytes, size_t len, const int *fds, unsigned n);
 ssize_t ior__os_recv_fds(void *arg, int fd, void *bytes, size_t len, struct ior_os_fds *ret);
 
+/* os_changes.c, Linux only */
+int ior__os_changes_open(void *arg);
+int ior__os_changes_add(void *arg, int fd, const char *path, uint32_t mask);
+int ior__os_changes_remove(void *arg, int fd, int watch);
+
 #endif

@@ -55,6 +55,8 @@ int ior_register(struct ior_context *cx, struct ior_resource *res, ior_id *ret_i
     }
     if (res->ops->listener)
         res->bits |= IOR__LISTENER;
+    if (res->ops == &ior__changes_ops && ior__changes_hold(res))
+        res->bits |= IOR__AGAIN;
     return ior__attach_resource(cx, res, IOR__TELL_REGISTERED, ret_id);
 }
 

@@ -147,6 +147,24 @@ static int do_peer_credentials(struct ior_context *cx, ior_id id)
     return ior_peer_credentials(cx, id, &ret);
 }
 
+static int do_changes_open(struct ior_context *cx, ior_id id)
+{
+    ior_id ret;
+    (void)id;
+    return ior_changes_open(cx, NULL, &ret);
+}
+
+static int do_changes_add(struct ior_context *cx, ior_id id)
+{
+    int ret;
+    return ior_changes_add(cx, id, "/", IOR_CHANGE_MODIFIED, &ret);
+}
+
+static int do_changes_remove(struct ior_context *cx, ior_id id)
+{
+    return ior_changes_remove(cx, id, 1);
+}
+
 static int do_detach(struct ior_context *cx, ior_id id)
 {
     (void)id;
@@ -186,6 +204,9 @@ static const struct {
     {"local", do_local, true},
     {"peer", do_peer, true},
     {"peer_credentials", do_peer_credentials, true},
+    {"changes_open", do_changes_open, false},
+    {"changes_add", do_changes_add, true},
+    {"changes_remove", do_changes_remove, true},
 };
 enum { REQUESTS = sizeof(requests) / sizeof(requests[0]) };
 

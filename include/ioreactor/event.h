@@ -38,6 +38,8 @@ enum ior_event_type {
     IOR_EV_CUSTOM = 8,
     /* The last event of a resource, told exactly once, whatever the way it ended. `end` says why and what is left. */
     IOR_EV_END = 9,
+    /* From ior_changes_open: a file or directory changed; `change` says how. */
+    IOR_EV_CHANGED = 14,
     /*
      * A stream with receive_fds: fds came, `fds` says how many. Take them with ior_take_fd; the others are closed when the
      * callback returns. Told right before the DATA that has the byte they were sent with.
@@ -76,7 +78,8 @@ struct ior_event_end {
     uint64_t unread;  /* input nobody took: given back by ior_unread, or discarded while closing */
 };
 
-struct ior_fds; /* <ioreactor/fds.h> */
+struct ior_fds;    /* <ioreactor/fds.h> */
+struct ior_change; /* <ioreactor/changes.h> */
 
 struct ior_event {
     enum ior_event_type type;
@@ -88,7 +91,8 @@ struct ior_event {
         unsigned ready;              /* IOR_EV_READY: IOR_READ, IOR_WRITE, IOR_HUP, IOR_ERR */
         struct ior_event_custom custom;
         struct ior_event_end end;
-        const struct ior_fds *fds; /* IOR_EV_FDS */
+        const struct ior_change *change; /* IOR_EV_CHANGED */
+        const struct ior_fds *fds;       /* IOR_EV_FDS */
     };
 };
 

@@ -89,6 +89,11 @@ struct ior_os {
     /* Unix sockets: bytes with fds, as SCM_RIGHTS; never SIGPIPE. What was received is close-on-exec, never 0, 1 or 2. */
     ssize_t (*send_fds)(void *arg, int fd, const void *bytes, size_t len, const int *fds, unsigned n);
     ssize_t (*recv_fds)(void *arg, int fd, void *bytes, size_t len, struct ior_os_fds *ret);
+
+    /* inotify(7): the fd (non-blocking, close-on-exec, never 0, 1 or 2), to be read; the kernel's masks. */
+    int (*changes_open)(void *arg);
+    int (*changes_add)(void *arg, int fd, const char *path, uint32_t mask); /* the watch, positive */
+    int (*changes_remove)(void *arg, int fd, int watch);
 };
 
 /* The real system. Static. */

@@ -35,6 +35,7 @@
 #include <ioreactor/engine.h>
 #include <ioreactor/fds.h>
 #include <ioreactor/changes.h>
+#include <ioreactor/serial.h>
 #include <ioreactor/uring.h>
 
 #endif

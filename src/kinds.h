@@ -76,7 +76,8 @@ struct ior__listener {
     struct ior__held_fds *held;
 };
 
-extern const struct ior_resource_ops ior__stream_ops, ior__listener_ops, ior__watch_ops, ior__changes_ops;
+extern const struct ior_resource_ops ior__stream_ops, ior__listener_ops, ior__watch_ops, ior__changes_ops,
+    ior__serial_ops;
 
 int ior__stream_opts_new(const struct ior_runtime *rt, const struct ior_stream_options *opts,
                          struct ior__stream_opts **ret);
@@ -158,6 +159,20 @@ void ior__stream_settle(struct ior_resource *res);
 /* HUP or ERR while nothing is to be read. */
 void ior__stream_hangup(struct ior_resource *res);
 void ior__stream_connect_result(struct ior_resource *res);
+
+/* All that a stream holds but its own memory. */
+void ior__stream_deinit(struct ior__stream *stream);
+
+/* serial.c. The settings that were asked for are put in force, or -errno and all is as it was. */
+int ior__serial_apply(struct ior_resource *res);
+/* The settings that were found are put back; before that, what the device has not sent yet may be dropped. */
+void ior__serial_restore(struct ior_resource *res, bool drop_queued);
+/* The same as END is about to be told. */
+void ior__serial_end(struct ior_resource *res);
+/* They are not: in a forked child, whose parent has the terminal. */
+void ior__serial_forget(struct ior_resource *res);
+/* Whether the device has still to send what was written; if so, it will be asked again. */
+bool ior__serial_sends(struct ior_resource *res);
 
 /* Whether events that were read are still to be told. */
 bool ior__changes_hold(const struct ior_resource *res);

@@ -418,6 +418,8 @@ static void finalize(struct ior_resource *res)
     ior__output_open(res);
     ior__send_settle(res);
     int held_error = IOR_UNLIKELY(rt->does_io) ? take_held(res) : 0;
+    if (IOR_UNLIKELY(res->ops == &ior__serial_ops))
+        ior__serial_end(res);
     tell_end(res);
     if (IOR_UNLIKELY(held_error < 0) && !(res->bits & IOR__WRITE_DEAD)) {
         res->error = (int16_t)-held_error;

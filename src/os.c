@@ -492,6 +492,10 @@ const struct ior_os *ior_os_default(void)
         .changes_add = ior__os_changes_add,
         .changes_remove = ior__os_changes_remove,
 #endif
+        .tty_open = ior__os_tty_open,
+        .tty_get = ior__os_tty_get,
+        .tty_set = ior__os_tty_set,
+        .tty_ask = ior__os_tty_ask,
     };
 
     return &os;

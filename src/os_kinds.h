@@ -14,4 +14,10 @@ int ior__os_changes_open(void *arg);
 int ior__os_changes_add(void *arg, int fd, const char *path, uint32_t mask);
 int ior__os_changes_remove(void *arg, int fd, int watch);
 
+/* tty.c */
+int ior__os_tty_open(void *arg, const char *path);
+int ior__os_tty_get(void *arg, int fd, struct ior_os_tty *ret);
+int ior__os_tty_set(void *arg, int fd, const struct ior_os_tty *settings);
+int ior__os_tty_ask(void *arg, int fd, enum ior_os_tty_ask what);
+
 #endif

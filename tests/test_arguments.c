@@ -165,6 +165,20 @@ static int do_changes_remove(struct ior_context *cx, ior_id id)
     return ior_changes_remove(cx, id, 1);
 }
 
+static int do_serial_open(struct ior_context *cx, ior_id id)
+{
+    ior_id ret;
+    (void)id;
+    return ior_serial_open(cx, "/none", NULL, &ret);
+}
+
+static int do_serial_adopt(struct ior_context *cx, ior_id id)
+{
+    ior_id ret;
+    (void)id;
+    return ior_serial_adopt(cx, fd, NULL, &ret);
+}
+
 static int do_detach(struct ior_context *cx, ior_id id)
 {
     (void)id;
@@ -205,6 +219,8 @@ static const struct {
     {"peer", do_peer, true},
     {"peer_credentials", do_peer_credentials, true},
     {"changes_open", do_changes_open, false},
+    {"serial_open", do_serial_open, false},
+    {"serial_adopt", do_serial_adopt, false},
     {"changes_add", do_changes_add, true},
     {"changes_remove", do_changes_remove, true},
 };

@@ -23,6 +23,10 @@
 
 /* ---- the other end, as plain sockets ---- */
 
+/* musl's CMSG_NXTHDR mixes signed and unsigned. */
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Wsign-compare"
+
 enum { MOST = IOR_FDS_MAX };
 
 /* All that a peer has got. */

@@ -48,6 +48,18 @@ struct ior_os_fds {
     int fds[IOR_FDS_MAX];
 };
 
+/* The settings of a terminal, in the system's own struct. */
+struct ior_os_tty {
+    uint64_t space[16];
+};
+
+enum ior_os_tty_ask {
+    IOR_TTY_EXCLUSIVE = 1, /* nobody else may open it */
+    IOR_TTY_SHARED = 2,
+    IOR_TTY_QUEUED = 3, /* how many bytes were written, but have not left it */
+    IOR_TTY_DROP_QUEUED = 4,
+};
+
 struct ior_os {
     uint32_t struct_size; /* sizeof(struct ior_os) */
     uint32_t reserved;
@@ -94,6 +106,12 @@ struct ior_os {
     int (*changes_open)(void *arg);
     int (*changes_add)(void *arg, int fd, const char *path, uint32_t mask); /* the watch, positive */
     int (*changes_remove)(void *arg, int fd, int watch);
+
+    /* Terminals: the fd (non-blocking, close-on-exec, never 0, 1 or 2, nor the controlling terminal); their settings. */
+    int (*tty_open)(void *arg, const char *path);
+    int (*tty_get)(void *arg, int fd, struct ior_os_tty *ret);
+    int (*tty_set)(void *arg, int fd, const struct ior_os_tty *settings); /* at once */
+    int (*tty_ask)(void *arg, int fd, enum ior_os_tty_ask what);          /* all four, or none */
 };
 
 /* The real system. Static. */

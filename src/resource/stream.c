@@ -92,6 +92,8 @@ static ssize_t read_some(struct ior_resource *res, void *bytes, size_t len)
     do {
         n = (res->bits & IOR__SOCKET) ? os->recv(os->arg, res->fd, bytes, len) : os->read(os->arg, res->fd, bytes, len);
     } while (IOR_UNLIKELY(n == -EINTR));
+    if (IOR_UNLIKELY(n == -EIO) && res->ops == &ior__serial_ops)
+        return 0; /* hung up: the kernel answers so, or with 0, depending on who came first */
     return n;
 }
 
@@ -395,6 +397,8 @@ void ior__stream_settle(struct ior_resource *res)
     if (ior__output_left(res) > 0 || (bits & IOR__WRITE_DEAD))
         return;
     bool input_over = (bits & (IOR__EOF_SEEN | IOR__NO_READ)) || !(bits & IOR__SOCKET);
+    if (IOR_UNLIKELY(res->ops == &ior__serial_ops) && !(bits & IOR__EOF_SEEN) && ior__serial_sends(res))
+        return;
     if ((bits & IOR__CLOSING) && input_over) {
         ior__end(res, (enum ior_why)res->why, 0, -1);
         return;
@@ -473,9 +477,9 @@ void ior__stream_connect_result(struct ior_resource *res)
     ior__tell_pending(res);
 }
 
-static void destroy(struct ior_resource *res)
+void ior__stream_deinit(struct ior__stream *stream)
 {
-    struct ior__stream *stream = stream_of(res);
+    struct ior_resource *res = &stream->base;
     struct ior__stream_opts *opts = stream->opts;
     if (res->fd >= 0 && !(res->bits & IOR__LOST))
         opts->os->close(opts->os->arg, res->fd);
@@ -485,9 +489,14 @@ static void destroy(struct ior_resource *res)
         stream->unread->held = NULL;
     }
     ior__unread_free(stream);
-    size_t user_size = opts->user_size;
     ior__stream_opts_unref(opts);
-    ior__free(stream, ior__stream_size(user_size));
+}
+
+static void destroy(struct ior_resource *res)
+{
+    size_t size = ior__stream_size(stream_of(res)->opts->user_size);
+    ior__stream_deinit(stream_of(res));
+    ior__free(res, size);
 }
 
 const struct ior_resource_ops ior__stream_ops = {

@@ -37,6 +37,9 @@
 #include <ioreactor/reactor.h>
 #include <ioreactor/os.h>
 #include <ioreactor/engine.h>
+#include <ioreactor/fds.h>
+#include <ioreactor/changes.h>
+#include <ioreactor/serial.h>
 #include <ioreactor/uring.h>
 
 #endif

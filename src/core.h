@@ -44,7 +44,7 @@ enum ior__bits {
     IOR__LISTENER = 1u << 26,   /* the family: events go to handler.listener */
     IOR__STREAM = 1u << 27,     /* of ior__stream_ops */
     IOR__DEAF = 1u << 28,       /* the engine does not watch for reading */
-    IOR__SHUT = 1u << 29,       /* closing because of a shutdown: the wait for the peer's FIN is short */
+    IOR__FDS = 1u << 29,        /* receive_fds: fds that come along are told */
     IOR__FULL_READS = 1u << 30, /* read_when_full */
 };
 
@@ -57,13 +57,14 @@ enum ior__bits {
 /* What remains in a resource that is handed back. */
 #define IOR__KEPT_BITS                                                                                                 \
     (IOR__CONNECTING | IOR__WRITE_DEAD | IOR__FINISHING | IOR__FIN_SENT | IOR__NO_READ | IOR__NO_WRITE | IOR__SOCKET | \
-     IOR__LOST | IOR__LISTENER | IOR__STREAM | IOR__FULL_READS | IOR__TIGHT)
+     IOR__LOST | IOR__LISTENER | IOR__STREAM | IOR__FULL_READS | IOR__TIGHT | IOR__FDS)
 
 /* A stream whose record can be answered by one read and its event, and one for which a small write settles all. */
 #define IOR__USUAL_BITS (IOR__STREAM | IOR__SOCKET | IOR__IN_SET)
 #define IOR__READ_UNUSUAL_BITS                                                                                        \
     (IOR__ENDING | IOR__TELL_REGISTERED | IOR__TELL_OPEN | IOR__CONNECTING | IOR__PAUSED | IOR__FULL | IOR__BLOCKED | \
-     IOR__EOF_SEEN | IOR__CLOSING | IOR__WRITE_DEAD | IOR__BACKOFF | IOR__AGAIN | IOR__TOLD_ERROR | IOR__IN_READY)
+     IOR__EOF_SEEN | IOR__CLOSING | IOR__WRITE_DEAD | IOR__BACKOFF | IOR__AGAIN | IOR__TOLD_ERROR | IOR__IN_READY |   \
+     IOR__FDS)
 #define IOR__WRITE_UNUSUAL_BITS                                                                              \
     (IOR__ENDING | IOR__CONNECTING | IOR__BLOCKED | IOR__BACKOFF | IOR__WRITE_DEAD | IOR__FULL | IOR__OWED | \
      IOR__FINISHING | IOR__CLOSING | IOR__SHRINK | IOR__TOLD_ERROR | IOR__DEAF)
@@ -180,6 +181,7 @@ struct ior_runtime {
     struct iovec small_iov;      /* not on the stack, where it would cost a canary each time */
     struct ior_resource *lent_to;
     struct ior__accepting *accepting;
+    struct ior_os_fds *offered; /* inside FDS: those that are not taken yet */
     /* output.c */
     struct ior__output *pool;
     uint32_t blocks;       /* of queues and of the pool */

@@ -211,7 +211,7 @@ static void fire(struct ior_resource *res, int which)
     case IOR_DEADLINE_DRAIN:
         if (res->ops == &ior__child_ops)
             ior__child_overdue(res);
-        else if (res->bits & IOR__SHUT)
+        else if (res->why == IOR_SHUTDOWN)
             ior__end(res, IOR_SHUTDOWN, 0, -1);
         else
             ior__end(res, IOR_TIMEOUT, ETIMEDOUT, which);

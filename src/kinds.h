@@ -10,7 +10,7 @@
 /* Stream options as kept: shared by all streams of a listener, also across runtimes, hence the atomic count. */
 struct ior__stream_opts {
     _Atomic uint32_t refs;
-    uint32_t bits; /* IOR__FULL_READS, for the stream */
+    uint32_t bits; /* IOR__FULL_READS, IOR__TIGHT, IOR__FDS: for the stream */
     bool half_open, nagle, keep_alive;
     const struct ior_os *os; /* what closes the fd when no runtime is left */
     void *user;
@@ -49,6 +49,9 @@ static inline size_t ior__stream_size(size_t user_size)
     return user_size > 0 ? IOR__STREAM_BYTES + user_size : sizeof(struct ior__stream);
 }
 
+/* Whether it is a Unix stream, as far as the system says so. */
+bool ior__is_unix(const struct ior_resource *res);
+
 /* Inside ACCEPTED: the connection on offer. */
 struct ior__accepting {
     struct ior_resource *listener;
@@ -73,7 +76,7 @@ struct ior__listener {
 };
 
 extern const struct ior_resource_ops ior__stream_ops, ior__listener_ops, ior__watch_ops, ior__signals_ops,
-    ior__child_ops;
+    ior__child_ops, ior__changes_ops, ior__serial_ops;
 
 int ior__stream_opts_new(const struct ior_runtime *rt, const struct ior_stream_options *opts,
                          struct ior__stream_opts **ret);
@@ -97,10 +100,13 @@ static inline void ior__lend(struct ior_runtime *rt, struct ior_resource *res, s
     rt->lent_to = NULL;
 }
 
-/* Whether the engine is to receive and send for this resource: a connected stream socket that still can be written. */
+/*
+ * Whether the engine is to receive and send for this resource: a connected stream socket that still can be written, and
+ * may throw away what fds come along.
+ */
 static inline bool ior__engine_receives(const struct ior_resource *res)
 {
-    const uint32_t looked = IOR__STREAM | IOR__SOCKET | IOR__CONNECTING | IOR__WRITE_DEAD;
+    const uint32_t looked = IOR__STREAM | IOR__SOCKET | IOR__CONNECTING | IOR__WRITE_DEAD | IOR__FDS;
     return (res->bits & looked) == (IOR__STREAM | IOR__SOCKET);
 }
 
@@ -140,6 +146,13 @@ static IOR_INLINE void ior__stream_read(struct ior_runtime *rt, struct ior_resou
 }
 
 unsigned ior__stream_interest(const struct ior_resource *res);
+
+/*
+ * fds.c. Reads with the fds that come along; tells those of a read. The resource may have ended, or be paused, then.
+ */
+ssize_t ior__fds_recv(struct ior_resource *res, void *bytes, size_t len, struct ior_os_fds *ret);
+void ior__fds_tell(struct ior_resource *res, struct ior_os_fds *fds);
+
 /* After a flush: half-closes, ends. */
 void ior__stream_settle(struct ior_resource *res);
 /* HUP or ERR while nothing is to be read. */
@@ -166,6 +179,23 @@ void ior__child_overdue(struct ior_resource *res);
 bool ior__child_force(struct ior_resource *res);
 /* The child is the caller's: it is neither killed nor reaped when the resource is destroyed. */
 void ior__child_let_go(struct ior_resource *res);
+
+/* All that a stream holds but its own memory. */
+void ior__stream_deinit(struct ior__stream *stream);
+
+/* serial.c. The settings that were asked for are put in force, or -errno and all is as it was. */
+int ior__serial_apply(struct ior_resource *res);
+/* The settings that were found are put back; before that, what the device has not sent yet may be dropped. */
+void ior__serial_restore(struct ior_resource *res, bool drop_queued);
+/* The same as END is about to be told. */
+void ior__serial_end(struct ior_resource *res);
+/* They are not: in a forked child, whose parent has the terminal. */
+void ior__serial_forget(struct ior_resource *res);
+/* Whether the device has still to send what was written; if so, it will be asked again. */
+bool ior__serial_sends(struct ior_resource *res);
+
+/* Whether events that were read are still to be told. */
+bool ior__changes_hold(const struct ior_resource *res);
 
 /* The Unix path of a listener is not removed when it is destroyed. */
 void ior__listener_forget_path(struct ior_resource *res);

@@ -440,6 +440,8 @@ static void finalize(struct ior_resource *res)
     if (IOR_UNLIKELY(res->ops == &ior__signals_ops))
         ior__signals_leave(rt, res);
     int held_error = IOR_UNLIKELY(rt->does_io) ? take_held(res) : 0;
+    if (IOR_UNLIKELY(res->ops == &ior__serial_ops))
+        ior__serial_end(res);
     tell_end(res);
     if (IOR_UNLIKELY(held_error < 0) && !(res->bits & IOR__WRITE_DEAD)) {
         res->error = (int16_t)-held_error;

@@ -288,6 +288,10 @@ const char *ior_event_name(enum ior_event_type type)
         return "signal";
     case IOR_EV_EXITED:
         return "exited";
+    case IOR_EV_CHANGED:
+        return "changed";
+    case IOR_EV_FDS:
+        return "fds";
     }
     return "unknown";
 }

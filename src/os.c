@@ -21,6 +21,7 @@
 #include "fence.h"
 #include "os_datagrams.h"
 #include "os_processes.h"
+#include "os_kinds.h"
 #include "random.h"
 #include "util.h"
 
@@ -511,6 +512,17 @@ const struct ior_os *ior_os_default(void)
         .send_datagrams = ior__os_send_datagrams,
         .recv_error = ior__os_recv_error,
         .processes = &ior__os_processes,
+        .send_fds = ior__os_send_fds,
+        .recv_fds = ior__os_recv_fds,
+#if defined(__linux__)
+        .changes_open = ior__os_changes_open,
+        .changes_add = ior__os_changes_add,
+        .changes_remove = ior__os_changes_remove,
+#endif
+        .tty_open = ior__os_tty_open,
+        .tty_get = ior__os_tty_get,
+        .tty_set = ior__os_tty_set,
+        .tty_ask = ior__os_tty_ask,
     };
 
     return &os;

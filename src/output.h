@@ -10,22 +10,32 @@ enum ior__piece_kind {
     IOR__PIECE_COPY = 1, /* bytes of its own, behind the struct or in the output's own block */
     IOR__PIECE_BUF,      /* a reference to a shared buffer */
     IOR__PIECE_FILE,     /* a range of a file: a dup of its fd */
+    IOR__PIECE_FDS,      /* bytes of its own, the first of which goes out with fds: dups, at the end of its room */
 };
 
 /* A piece of the queue. What is left of it: start .. end. */
 struct ior__piece {
     struct ior__piece *next;
-    uint64_t start, end; /* COPY, BUF: within bytes; FILE: absolute offsets */
+    uint64_t start, end; /* FILE: absolute offsets; the others: within bytes */
     union {
-        unsigned char *bytes; /* COPY */
+        unsigned char *bytes; /* COPY, FDS */
         struct ior_buf *buf;  /* BUF */
         int fd;               /* FILE */
     };
-    uint32_t capacity; /* COPY: room behind bytes */
+    uint32_t capacity; /* COPY, FDS: room behind bytes */
     uint32_t cost;     /* of its bookkeeping */
     uint8_t kind;
+    uint8_t fds; /* FDS: how many */
     bool inside; /* it is output.first_piece, not a block of its own */
 };
+
+/* The fds of a piece. */
+static inline int *ior__piece_fds(const struct ior__piece *piece)
+{
+    return (int *)(void *)(piece->bytes + piece->capacity) - piece->fds;
+}
+
+#define IOR__FD_COST 16384u /* so that one transport cannot hold all the process's fds */
 
 /* How much the bookkeeping of a queue (pieces, small blocks between them, fds of files) may cost, in caps. */
 #define IOR__COST_TIMES 4u

@@ -51,12 +51,20 @@ int ior_register(struct ior_context *cx, struct ior_resource *res, ior_id *ret_i
         bool unread = ior_resource_unread(res, NULL, 0, NULL) > 0;
         uint32_t open = (res->bits & IOR__CONNECTING) ? 0u : (uint32_t)IOR__TELL_OPEN;
         res->bits = (res->bits & IOR__KEPT_BITS) | (unread ? (uint32_t)IOR__AGAIN : 0u);
-        return ior__stream_attach(cx, res, IOR__TELL_REGISTERED | open, ret_id);
+        bool serial = res->ops == &ior__serial_ops;
+        err = serial ? ior__serial_apply(res) : 0;
+        if (err == 0)
+            err = ior__stream_attach(cx, res, IOR__TELL_REGISTERED | open, ret_id);
+        if (err < 0 && serial)
+            ior__serial_restore(res, false);
+        return err;
     }
     if (ior__is_datagram(res))
         return ior__datagram_attach(cx, res, ret_id);
     if (res->ops->listener)
         res->bits |= IOR__LISTENER;
+    if (res->ops == &ior__changes_ops && ior__changes_hold(res))
+        res->bits |= IOR__AGAIN;
     err = ior__attach_resource(cx, res, IOR__TELL_REGISTERED, ret_id);
     if (err == 0 && res->ops == &ior__signals_ops)
         ior__signals_enter(cx->rt, res);
@@ -100,7 +108,7 @@ int ior_resource_release(struct ior_resource *res)
         return -EINVAL;
     if (res->cx)
         return -EBUSY;
-    if (res->ops != &ior__stream_ops && res->ops != &ior__listener_ops && res->ops != &ior__child_ops &&
+    if (!(res->bits & IOR__STREAM) && res->ops != &ior__listener_ops && res->ops != &ior__child_ops &&
         !ior__is_datagram(res))
         return -EOPNOTSUPP;
     if (res->ops == &ior__listener_ops)
@@ -157,6 +165,8 @@ int ior_abort(struct ior_context *cx, ior_id id)
     if (!(res->bits & IOR__STREAM) || (res->bits & IOR__LOST))
         return 0;
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
+    if (res->ops == &ior__serial_ops)
+        ior__serial_restore(res, true);
     if (res->bits & IOR__SOCKET)
         (void)os->setsockopt(os->arg, res->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
     os->close(os->arg, res->fd);
@@ -205,7 +215,7 @@ int ior_resume(struct ior_context *cx, ior_id id)
     bool unread = ior_resource_unread(res, NULL, 0, NULL) > 0;
     if (unread)
         res->bits |= IOR__AGAIN;
-    bool own_kind = res->ops != &ior__stream_ops && res->ops != &ior__listener_ops && res->ops != &ior__watch_ops &&
+    bool own_kind = !(res->bits & IOR__STREAM) && res->ops != &ior__listener_ops && res->ops != &ior__watch_ops &&
                     (!ior__is_datagram(res) || ior__datagram_holds(res));
     if (unread || (res->bits & IOR__WRITE_DEAD) || own_kind) /* these may have something that no engine knows of */
         ior__ready_add(cx->rt, res, IOR_READ);

@@ -419,6 +419,8 @@ static void free_in_child(struct ior_runtime *rt)
             continue;
         if (res->ops == &ior__listener_ops)
             ior__listener_forget_path(res);
+        if (res->ops == &ior__serial_ops)
+            ior__serial_forget(res);
         ior__free(res->deadlines, sizeof(struct ior__deadlines));
         res->deadlines = NULL;
         ior__destroy(res, rt->os);

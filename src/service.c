@@ -277,7 +277,6 @@ static void close_one(struct ior_context *cx, struct ior_resource *res)
     uint64_t at_ns = cx->stop_ns;
     if ((res->bits & IOR__CLOSING) && deadlines && deadlines->at_ns[IOR_DEADLINE_DRAIN] < at_ns)
         at_ns = deadlines->at_ns[IOR_DEADLINE_DRAIN]; /* a stop never lengthens what the service asked for */
-    res->bits |= IOR__SHUT;
     if (ior__start_close(res, IOR_SHUTDOWN, at_ns) < 0)
         (void)ior__start_close(res, IOR_SHUTDOWN, IOR_NEVER); /* the service's own deadline will end it */
 }

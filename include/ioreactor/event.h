@@ -50,6 +50,13 @@ enum ior_event_type {
     IOR_EV_EXITED = 13,
     /* A job is done (or was cancelled before it began) and is the service's again; `job`. The event's id is 0. */
     IOR_EV_JOB = 16,
+    /* From ior_changes_open: a file or directory changed; `change` says how. */
+    IOR_EV_CHANGED = 14,
+    /*
+     * A stream with receive_fds: fds came, `fds` says how many. Take them with ior_take_fd; the others are closed when the
+     * callback returns. Told right before the DATA that has the byte they were sent with.
+     */
+    IOR_EV_FDS = 15,
 };
 
 /* Why a resource ended. */
@@ -86,6 +93,8 @@ struct ior_event_end {
 struct ior_job;
 struct ior_signal; /* <ioreactor/signal.h> */
 struct ior_exit;   /* <ioreactor/child.h> */
+struct ior_fds;    /* <ioreactor/fds.h> */
+struct ior_change; /* <ioreactor/changes.h> */
 
 struct ior_event {
     enum ior_event_type type;
@@ -101,6 +110,8 @@ struct ior_event {
         struct ior_job *job;                 /* IOR_EV_JOB */
         const struct ior_signal *signal; /* IOR_EV_SIGNAL */
         const struct ior_exit *exit;     /* IOR_EV_EXITED */
+        const struct ior_change *change; /* IOR_EV_CHANGED */
+        const struct ior_fds *fds;       /* IOR_EV_FDS */
     };
 };
 

@@ -103,6 +103,28 @@ struct ior_os_processes {
     int (*kill)(void *arg, int fd, pid_t group, int signo); /* group > 0: all of that group, in place of the one */
 };
 
+/* As many fds as one message can carry (SCM_MAX_FD of Linux). */
+#define IOR_FDS_MAX 253
+
+/* The fds that came with bytes. */
+struct ior_os_fds {
+    uint32_t count;
+    bool lost; /* there were more, which this process had no room for: they are gone */
+    int fds[IOR_FDS_MAX];
+};
+
+/* The settings of a terminal, in the system's own struct. */
+struct ior_os_tty {
+    uint64_t space[16];
+};
+
+enum ior_os_tty_ask {
+    IOR_TTY_EXCLUSIVE = 1, /* nobody else may open it */
+    IOR_TTY_SHARED = 2,
+    IOR_TTY_QUEUED = 3, /* how many bytes were written, but have not left it */
+    IOR_TTY_DROP_QUEUED = 4,
+};
+
 struct ior_os {
     uint32_t struct_size; /* sizeof(struct ior_os) */
     uint32_t reserved;
@@ -150,6 +172,23 @@ struct ior_os {
     int (*recv_error)(void *arg, int fd, struct ior_os_datagram *datagram);
 
     const struct ior_os_processes *processes; /* the calls have ior_os.arg; NULL: no signals, no child processes */
+
+    /* The rest may be NULL: what needs it answers -EOPNOTSUPP. */
+
+    /* Unix sockets: bytes with fds, as SCM_RIGHTS; never SIGPIPE. What was received is close-on-exec, never 0, 1 or 2. */
+    ssize_t (*send_fds)(void *arg, int fd, const void *bytes, size_t len, const int *fds, unsigned n);
+    ssize_t (*recv_fds)(void *arg, int fd, void *bytes, size_t len, struct ior_os_fds *ret);
+
+    /* inotify(7): the fd (non-blocking, close-on-exec, never 0, 1 or 2), to be read; the kernel's masks. */
+    int (*changes_open)(void *arg);
+    int (*changes_add)(void *arg, int fd, const char *path, uint32_t mask); /* the watch, positive */
+    int (*changes_remove)(void *arg, int fd, int watch);
+
+    /* Terminals: the fd (non-blocking, close-on-exec, never 0, 1 or 2, nor the controlling terminal); their settings. */
+    int (*tty_open)(void *arg, const char *path);
+    int (*tty_get)(void *arg, int fd, struct ior_os_tty *ret);
+    int (*tty_set)(void *arg, int fd, const struct ior_os_tty *settings); /* at once */
+    int (*tty_ask)(void *arg, int fd, enum ior_os_tty_ask what);          /* all four, or none */
 };
 
 /* The real system. Static. */

@@ -56,6 +56,7 @@ struct ior_stream_options {
     uint64_t connect_ns;     /* ior_connect: give up after this time; 0: the system's own limit */
     uint64_t idle_ns;        /* end the stream when no byte was read or written for so long; 0: never */
     uint64_t drain_ns;       /* after EOF without half_open: how long the flush may take; default 30 s */
+    bool receive_fds;        /* Unix streams: fds that come along are told, see ior_take_fd; default: thrown away */
 };
 
 struct ior_listen_options {

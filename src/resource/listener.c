@@ -329,6 +329,8 @@ static int listener_new(struct ior_runtime *rt, const struct ior_addr *addr, con
     listener->base.user = in->user;
     listener->base.bits = IOR__LISTENER | IOR__SOCKET;
     int err = ior__stream_opts_new(rt, in->stream.struct_size ? &in->stream : NULL, &listener->opts);
+    if (err == 0 && af != AF_UNIX && (listener->opts->bits & IOR__FDS))
+        err = -EOPNOTSUPP;
     if (err == 0)
         err = keep_path(listener, addr, af);
     if (err == 0)

@@ -92,6 +92,8 @@ static ssize_t read_some(struct ior_resource *res, void *bytes, size_t len)
     do {
         n = (res->bits & IOR__SOCKET) ? os->recv(os->arg, res->fd, bytes, len) : os->read(os->arg, res->fd, bytes, len);
     } while (IOR_UNLIKELY(n == -EINTR));
+    if (IOR_UNLIKELY(n == -EIO) && res->ops == &ior__serial_ops)
+        return 0; /* hung up: the kernel answers so, or with 0, depending on who came first */
     return n;
 }
 
@@ -299,6 +301,35 @@ static IOR_APART ssize_t was_read(struct ior_resource *res, unsigned io, size_t 
     return n;
 }
 
+/*
+ * Bytes that came with fds, when the service ended or paused the stream in being told these: they are kept, behind those
+ * that it gave back before.
+ */
+static ssize_t keep_for_later(struct ior_resource *res, const void *bytes, size_t n)
+{
+    if (hold(stream_of(res), bytes, n))
+        return 0;
+    if (stream_of(res)->unread && stream_of(res)->unread->len == 0)
+        ior__unread_free(stream_of(res));
+    stream_of(res)->discarded += n;
+    res->bits |= IOR__NO_READ; /* a stream with a gap is none */
+    return (res->bits & IOR__ENDING) ? 0 : -ENOMEM;
+}
+
+/* Reads a stream with receive_fds. What the fds belong to is told right behind them. */
+static IOR_APART ssize_t read_with_fds(struct ior_resource *res, unsigned io, size_t held)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    struct ior_os_fds fds;
+    ssize_t n = ior__fds_recv(res, rt->read_buf + held, rt->read_bytes, &fds);
+    if (fds.count > 0 || fds.lost) {
+        ior__fds_tell(res, &fds);
+        if (n > 0 && (res->bits & (IOR__ENDING | IOR__PAUSED)))
+            return keep_for_later(res, rt->read_buf + held, (size_t)n);
+    }
+    return was_read(res, io, held, n);
+}
+
 static ssize_t read_once(struct ior_resource *res, unsigned io)
 {
     struct ior_runtime *rt = res->cx->rt;
@@ -308,6 +339,8 @@ static ssize_t read_once(struct ior_resource *res, unsigned io)
         ior__backoff(res, ENOMEM);
         return 0;
     }
+    if ((res->bits & (IOR__FDS | IOR__CLOSING)) == IOR__FDS && !holds(res))
+        return read_with_fds(res, io, held);
     return was_read(res, io, held, read_some(res, rt->read_buf + held, rt->read_bytes));
 }
 
@@ -366,6 +399,8 @@ void ior__stream_settle(struct ior_resource *res)
     if (ior__output_left(res) > 0 || (bits & IOR__WRITE_DEAD))
         return;
     bool input_over = (bits & (IOR__EOF_SEEN | IOR__NO_READ)) || !(bits & IOR__SOCKET);
+    if (IOR_UNLIKELY(res->ops == &ior__serial_ops) && !(bits & IOR__EOF_SEEN) && ior__serial_sends(res))
+        return;
     if ((bits & IOR__CLOSING) && input_over) {
         ior__end(res, (enum ior_why)res->why, 0, -1);
         return;
@@ -376,7 +411,7 @@ void ior__stream_settle(struct ior_resource *res)
             ior__log(IOR_LOG_DEBUG, "shutdown of fd %d: %s", res->fd, ior_strerror(err)); /* reading will tell more */
         res->bits |= IOR__FIN_SENT;
     }
-    if (bits & IOR__SHUT) {
+    if ((bits & IOR__CLOSING) && res->why == IOR_SHUTDOWN) { /* the wait for the peer's FIN is short */
         const struct ior__deadlines *deadlines = res->deadlines;
         uint64_t short_ns = ior__deadline_after(res->cx->rt, FIN_WAIT_NS);
         if (!deadlines || deadlines->at_ns[IOR_DEADLINE_DRAIN] > short_ns)
@@ -444,9 +479,9 @@ void ior__stream_connect_result(struct ior_resource *res)
     ior__tell_pending(res);
 }
 
-static void destroy(struct ior_resource *res)
+void ior__stream_deinit(struct ior__stream *stream)
 {
-    struct ior__stream *stream = stream_of(res);
+    struct ior_resource *res = &stream->base;
     struct ior__stream_opts *opts = stream->opts;
     if (res->fd >= 0 && !(res->bits & IOR__LOST))
         opts->os->close(opts->os->arg, res->fd);
@@ -456,9 +491,14 @@ static void destroy(struct ior_resource *res)
         stream->unread->held = NULL;
     }
     ior__unread_free(stream);
-    size_t user_size = opts->user_size;
     ior__stream_opts_unref(opts);
-    ior__free(stream, ior__stream_size(user_size));
+}
+
+static void destroy(struct ior_resource *res)
+{
+    size_t size = ior__stream_size(stream_of(res)->opts->user_size);
+    ior__stream_deinit(stream_of(res));
+    ior__free(res, size);
 }
 
 const struct ior_resource_ops ior__stream_ops = {

@@ -42,12 +42,16 @@ int ior__stream_opts_new(const struct ior_runtime *rt, const struct ior_stream_o
     struct ior__stream_opts checked = {0};
     if (!marks_valid(&in, rt->read_bytes, &checked) || in.user_size > SIZE_MAX / 4)
         return -EINVAL;
+    if (in.receive_fds && !rt->os->recv_fds)
+        return -EOPNOTSUPP;
     struct ior__stream_opts *made = ior__calloc(sizeof(*made));
     if (!made)
         return -ENOMEM;
     *made = checked;
     atomic_init(&made->refs, 1);
     made->bits = in.read_when_full ? (uint32_t)IOR__FULL_READS : 0u;
+    if (in.receive_fds)
+        made->bits |= IOR__FDS;
     if (made->marks.high < IOR__OUTPUT_BLOCK)
         made->bits |= IOR__TIGHT;
     made->half_open = in.half_open;
@@ -156,6 +160,8 @@ static int dial(const struct ior_runtime *rt, const struct ior_addr *addr, const
     bool inet = family.sa_family == AF_INET || family.sa_family == AF_INET6;
     if (!inet && family.sa_family != AF_UNIX)
         return -EAFNOSUPPORT;
+    if (inet && (opts->bits & IOR__FDS))
+        return -EOPNOTSUPP;
     int fd = os->socket(os->arg, family.sa_family, SOCK_STREAM, 0);
     if (fd < 0)
         return fd;
@@ -240,6 +246,10 @@ int ior_adopt(struct ior_context *cx, int fd, const struct ior_stream_options *o
     err = ior__stream_opts_new(cx->rt, opts, &kept);
     if (err < 0)
         return err;
+    if ((kept->bits & IOR__FDS) && (is_tcp || !(bits & IOR__SOCKET))) {
+        ior__stream_opts_unref(kept);
+        return -EOPNOTSUPP;
+    }
     int was = os->set_nonblock(os->arg, fd, true);
     err = was < 0 ? was : make_and_attach(cx, fd, kept, bits, IOR__TELL_REGISTERED | IOR__TELL_OPEN, ret_id);
     if (err < 0 && was == 0)

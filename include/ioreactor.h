@@ -30,6 +30,7 @@
 #include <ioreactor/resource.h>
 #include <ioreactor/runtime.h>
 #include <ioreactor/controller.h>
+#include <ioreactor/job.h>
 #include <ioreactor/reactor.h>
 #include <ioreactor/os.h>
 #include <ioreactor/engine.h>

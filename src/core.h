@@ -145,6 +145,7 @@ struct ior_context {
     struct ior_context *next;
     uint32_t resources;
     uint32_t timers;
+    uint32_t jobs; /* that are to be completed */
     enum ior__phase phase;
     bool started;
     bool stop_called;
@@ -194,8 +195,10 @@ struct ior_runtime {
     /* services */
     struct ior_context *contexts; /* the first one first */
     struct ior_command *drops;    /* commands that go to `drop` from the loop */
+    struct ior__pool *jobs;       /* threads for blocking work; NULL: none yet */
     struct ior_record *records;
     uint32_t budget_records, budget_accepts, budget_commands, budget_timers;
+    uint32_t job_threads, job_queue;
     uint32_t new_contexts; /* whose start is to be called */
     uint32_t starving;     /* listeners that wait for an fd or a slot */
     bool busy;             /* in a turn */

@@ -278,6 +278,8 @@ const char *ior_event_name(enum ior_event_type type)
         return "custom";
     case IOR_EV_END:
         return "end";
+    case IOR_EV_JOB:
+        return "job";
     }
     return "unknown";
 }

@@ -24,6 +24,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -453,8 +455,26 @@ static int os_path_unlink(void *arg, const char *path)
     return unlink(path) < 0 ? -errno : 0;
 }
 
+/* ---- threads ---- */
+
+static int os_thread(void *arg, pthread_t *ret, void *(*run)(void *), void *run_arg)
+{
+    sigset_t all, before;
+
+    (void)arg;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int err = pthread_create(ret, NULL, run, run_arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return -err;
+}
+
 const struct ior_os *ior_os_default(void)
 {
+    static const struct ior_os_blocking blocking = {
+        .struct_size = sizeof(blocking),
+        .thread = os_thread,
+    };
     static const struct ior_os os = {
         .struct_size = sizeof(os),
         .clock = os_clock,
@@ -484,6 +504,7 @@ const struct ior_os *ior_os_default(void)
         .path_stat = os_path_stat,
         .path_chmod = os_path_chmod,
         .path_unlink = os_path_unlink,
+        .blocking = &blocking,
     };
 
     return &os;

@@ -16,6 +16,7 @@
 
 #include "controller.h"
 #include "core.h"
+#include "jobs.h"
 #include "kinds.h"
 #include "output.h"
 
@@ -27,6 +28,7 @@
 #define READS_DEFAULT 4u
 #define COMMANDS_DEFAULT 1024u
 #define TIMERS_DEFAULT 1024u
+#define JOB_THREADS_MOST 1024u
 #define OUTPUT_CAP_DEFAULT ((size_t)256 << 20)
 #define OUTPUT_CAP_MIN ((size_t)64 << 10)
 #define WAIT_BACKOFF_FIRST_NS IOR_NS_PER_MS
@@ -58,6 +60,7 @@ static bool config_valid(const struct ior_config *config)
            (!config->os || os_complete(config->os)) && config->max_resources <= IOR__SLOT_MAX &&
            config->max_timers <= IOR__SLOT_MAX && (!config->read_bytes || config->read_bytes >= READ_BYTES_MIN) &&
            config->read_bytes <= INT32_MAX && config->records <= RECORDS_MAX &&
+           config->job_threads <= JOB_THREADS_MOST &&
            (!config->output_cap_bytes || config->output_cap_bytes >= OUTPUT_CAP_MIN);
 }
 
@@ -77,6 +80,8 @@ static void set_limits(struct ior_runtime *rt, const struct ior_config *config)
     rt->budget_reads = or_default(config->reads, READS_DEFAULT);
     rt->budget_commands = or_default(config->commands, COMMANDS_DEFAULT);
     rt->budget_timers = or_default(config->timers, TIMERS_DEFAULT);
+    rt->job_threads = or_default(config->job_threads, IOR_JOB_THREADS_DEFAULT);
+    rt->job_queue = or_default(config->job_queue, IOR_JOB_QUEUE_DEFAULT);
     rt->output_cap_bytes = config->output_cap_bytes ? config->output_cap_bytes : OUTPUT_CAP_DEFAULT;
     rt->default_marks = (struct ior__marks){
         .high = IOR_HIGH_BYTES_DEFAULT,
@@ -116,6 +121,7 @@ static int open_engine(struct ior_runtime *rt, const struct ior_config *config)
 
 static void runtime_release(struct ior_runtime *rt, bool in_child)
 {
+    ior__jobs_free(rt, in_child);
     if (rt->engine)
         rt->engine_ops->close(rt->engine, in_child);
     ior__output_pool_free(rt);
@@ -202,9 +208,10 @@ int ior_runtime_stats(struct ior_runtime *rt, struct ior_stats *stats)
 {
     if (!rt || !stats || stats->struct_size < sizeof(*stats))
         return -EINVAL;
-    uint64_t wakes = rt->wakes_before;
+    uint64_t wakes = rt->wakes_before, jobs = 0, job_threads = 0;
     for (const struct ior_context *cx = rt->contexts; cx; cx = cx->next)
         wakes += atomic_load_explicit(&cx->ctl->wakes, memory_order_relaxed);
+    ior__jobs_stats(rt, &wakes, &jobs, &job_threads);
     *stats = (struct ior_stats){
         .struct_size = sizeof(*stats),
         .resources = rt->slots.live,
@@ -217,6 +224,8 @@ int ior_runtime_stats(struct ior_runtime *rt, struct ior_stats *stats)
         .timers_fired = rt->timers_fired,
         .output_bytes = ior__output_held(rt),
         .timers = rt->timers.count,
+        .jobs = jobs,
+        .job_threads = job_threads,
     };
     return 0;
 }
@@ -292,7 +301,7 @@ static bool commands_wait(const struct ior_runtime *rt)
         if (!ior__controller_idle(cx->ctl))
             return true;
     }
-    return rt->drops || rt->stops > 0;
+    return rt->drops || rt->stops > 0 || (rt->jobs && ior__jobs_ready(rt));
 }
 
 static void turn(struct ior_runtime *rt, uint64_t wait_ns)
@@ -422,6 +431,18 @@ static void free_in_child(struct ior_runtime *rt)
     runtime_release(rt, true);
 }
 
+/* Whether the end of the runtime waits for nothing but the work of jobs, which cannot be abandoned. */
+static bool only_jobs_left(const struct ior_runtime *rt)
+{
+    uint32_t jobs = 0;
+    for (const struct ior_context *cx = rt->contexts; cx; cx = cx->next) {
+        if (cx->phase != IOR__PHASE_GONE && !(cx->phase == IOR__PHASE_ENDING && cx->forced && cx->resources == 0))
+            return false;
+        jobs += cx->jobs;
+    }
+    return jobs > 0 && !rt->drops;
+}
+
 void ior_runtime_free(struct ior_runtime *rt)
 {
     if (!rt)
@@ -444,6 +465,8 @@ void ior_runtime_free(struct ior_runtime *rt)
         ior__advance_stops(rt);
         ior__settle_work(rt);
         ior__end_resources(rt);
+        if (only_jobs_left(rt))
+            ior__pool_wait(rt->jobs);
     }
     while (rt->contexts) {
         struct ior_context *cx = rt->contexts;

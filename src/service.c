@@ -13,6 +13,7 @@
 
 #include "controller.h"
 #include "core.h"
+#include "jobs.h"
 #include "output.h"
 
 static void wake_runtime(void *arg)
@@ -213,6 +214,10 @@ void ior__serve_commands(struct ior_runtime *rt)
 {
     ior__start_services(rt);
     rt->commands_left = false;
+    if (rt->jobs) {
+        ior__jobs_serve(rt);
+        rt->commands_left = ior__jobs_ready(rt);
+    }
     for (struct ior_context *cx = rt->contexts; cx; cx = cx->next) {
         uint32_t asks = atomic_load_explicit(&cx->ctl->asks, memory_order_acquire);
         if (IOR_LIKELY(asks == cx->ctl->asks_seen))
@@ -294,13 +299,16 @@ static void advance(struct ior_context *cx)
 {
     if (cx->phase == IOR__PHASE_SERVING && !ior__controller_ready(cx->ctl)) {
         end_all(cx, false);
+        ior__jobs_stop(cx);
         cx->phase = IOR__PHASE_ENDING;
         cx->forced = false;
-    } else if (cx->phase == IOR__PHASE_ENDING && cx->resources > 0 && !cx->forced && cx->rt->now_ns >= cx->stop_ns) {
+    } else if (cx->phase == IOR__PHASE_ENDING && cx->resources + cx->jobs > 0 && !cx->forced &&
+               cx->rt->now_ns >= cx->stop_ns) {
         end_all(cx, true);
+        ior__jobs_abandon(cx);
         cx->forced = true;
     }
-    if (cx->phase == IOR__PHASE_ENDING && cx->resources == 0) {
+    if (cx->phase == IOR__PHASE_ENDING && cx->resources == 0 && cx->jobs == 0) {
         ior__drop_timers(cx);
         cx->phase = IOR__PHASE_GONE;
     }
@@ -331,17 +339,20 @@ bool ior__over(const struct ior_runtime *rt)
     return rt->stops > 0 && rt->contexts->phase == IOR__PHASE_GONE && !rt->contexts->next && !rt->drops;
 }
 
-/* When the loop must turn for the sake of a stop; IOR_NEVER: no need. */
+/* When the loop must turn for the sake of a stop, or of what a batch of commands left over; IOR_NEVER: no need. */
 uint64_t ior__stop_deadline(const struct ior_runtime *rt)
 {
-    uint64_t least = IOR_NEVER;
+    uint64_t least = ior__jobs_ready(rt) ? 0 : IOR_NEVER;
     for (const struct ior_context *cx = rt->contexts; cx; cx = cx->next) {
         if (IOR_LIKELY(cx->phase <= IOR__PHASE_RUNNING && !ior__controller_ready(cx->ctl)))
             continue;
-        bool waits = cx->phase == IOR__PHASE_ENDING && cx->resources > 0 && !cx->forced;
-        uint64_t at_ns = waits ? cx->stop_ns : 0;
         if (cx->phase == IOR__PHASE_GONE)
             continue;
+        uint64_t at_ns = 0;
+        if (cx->phase == IOR__PHASE_ENDING && cx->resources + cx->jobs > 0 && !cx->forced)
+            at_ns = cx->stop_ns;
+        else if (cx->phase == IOR__PHASE_ENDING && cx->resources == 0 && cx->jobs > 0)
+            at_ns = IOR_NEVER; /* work that cannot be abandoned: its return wakes the loop */
         if (at_ns < least)
             least = at_ns;
     }

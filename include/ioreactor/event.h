@@ -38,6 +38,8 @@ enum ior_event_type {
     IOR_EV_CUSTOM = 8,
     /* The last event of a resource, told exactly once, whatever the way it ended. `end` says why and what is left. */
     IOR_EV_END = 9,
+    /* A job is done (or was cancelled before it began) and is the service's again; `job`. The event's id is 0. */
+    IOR_EV_JOB = 16,
 };
 
 /* Why a resource ended. */
@@ -71,6 +73,8 @@ struct ior_event_end {
     uint64_t unread;  /* input nobody took: given back by ior_unread, or discarded while closing */
 };
 
+struct ior_job;
+
 struct ior_event {
     enum ior_event_type type;
     ior_id id;
@@ -81,6 +85,7 @@ struct ior_event {
         unsigned ready;              /* IOR_EV_READY: IOR_READ, IOR_WRITE, IOR_HUP, IOR_ERR */
         struct ior_event_custom custom;
         struct ior_event_end end;
+        struct ior_job *job; /* IOR_EV_JOB */
     };
 };
 

@@ -7,6 +7,7 @@
 #ifndef IOREACTOR_OS_H
 #define IOREACTOR_OS_H
 
+#include <pthread.h>
 #include <sys/uio.h>
 #include <ioreactor/addr.h>
 
@@ -36,6 +37,14 @@ enum {
 struct ior_os_path {
     bool is_socket;
     uint64_t dev, ino;
+};
+
+/* What may block: threads for it, and calls that are made on them alone. Each gets the `arg` of struct ior_os. */
+struct ior_os_blocking {
+    uint32_t struct_size; /* sizeof(struct ior_os_blocking) */
+    uint32_t reserved;
+    /* Starts a joinable thread with all signals blocked. */
+    int (*thread)(void *arg, pthread_t *ret, void *(*run)(void *), void *run_arg);
 };
 
 struct ior_os {
@@ -73,6 +82,7 @@ struct ior_os {
     int (*path_stat)(void *arg, const char *path, struct ior_os_path *ret); /* lstat(2) */
     int (*path_chmod)(void *arg, const char *path, unsigned mode);
     int (*path_unlink)(void *arg, const char *path);
+    const struct ior_os_blocking *blocking; /* NULL: there are no threads here, and no jobs (-ENOSYS) */
 };
 
 /* The real system. Static. */

@@ -35,6 +35,8 @@ struct ior_config {
     size_t output_cap_bytes; /* memory of all queued output of the runtime; default 256 MiB, at least 64 KiB */
     const char *thread_name; /* reactors only: pthread_setname_np, at most 15 bytes, else -EINVAL */
     const pthread_attr_t *thread_attr; /* reactors only: for pthread_create; joinable */
+    uint32_t job_threads;              /* of each lane of jobs, made when they are needed; default 4, at most 1024 */
+    uint32_t job_queue;                /* jobs that wait in each lane; default 1024 */
 };
 
 /*
@@ -88,6 +90,8 @@ struct ior_stats {
     uint64_t timers_fired;
     uint64_t output_bytes; /* memory of all queued output now */
     uint64_t timers;       /* armed now, deadlines of resources included */
+    uint64_t jobs;         /* submitted, and not completed yet */
+    uint64_t job_threads;  /* that exist now */
 };
 IOR_API int ior_runtime_stats(struct ior_runtime *rt, struct ior_stats *stats);
 

@@ -342,6 +342,8 @@ struct reg *oracle_event(struct service *service, const struct ior_event *ev)
     case IOR_EV_DRAINED:
         told_drained(s, reg);
         break;
+    case IOR_EV_JOB: /* there are no threads in a simulation */
+        break;
     case IOR_EV_READY:
         CHECK(s, 1, reg->conn->kind == KIND_WATCH, "READY of what is no watch");
         CHECK(s, 2, ev->ready & (reg->conn->interest | IOR_HUP | IOR_ERR), "READY of what nobody asked for");

@@ -168,6 +168,8 @@ static void note(struct probe *p, struct probe_res *r, const struct ior_event *e
     case IOR_EV_END:
         note_end(p, r, ev);
         break;
+    case IOR_EV_JOB:
+        break; /* of no resource: on_transport */
     }
 }
 
@@ -195,7 +197,16 @@ static void on_listener(void *self, struct ior_context *cx, const struct ior_eve
 
 static void on_transport(void *self, struct ior_context *cx, const struct ior_event *ev)
 {
-    on_event(self, cx, ev, false);
+    struct probe *p = self;
+    if (ev->type != IOR_EV_JOB) {
+        on_event(p, cx, ev, false);
+        return;
+    }
+    p->jobs++;
+    if (ev->id != 0 || ev->user != ev->job->user)
+        complain(p, "a job's event with another id or user");
+    if (p->on_job != NULL)
+        p->on_job(p, ev->job);
 }
 
 static void on_error(void *self, struct ior_context *cx, ior_id id, int err)

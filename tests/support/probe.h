@@ -35,7 +35,7 @@ struct probe {
     size_t n, cap;
     uint32_t *by_slot; /* 1 + the index of the slot's latest resource */
     size_t slots;
-    unsigned starts, stops, ticks, timers, commands, errors;
+    unsigned starts, stops, ticks, timers, commands, errors, jobs;
     int last_error;  /* of the `error` callback with id 0 */
     unsigned broken; /* promises; `complaint` is the first of them */
     const char *complaint;
@@ -57,6 +57,7 @@ struct probe {
     void (*on_registered)(struct probe *p, ior_id id);
     void (*on_handover)(struct probe *p, struct probe_res *r, struct ior_resource *res);
     void (*on_error)(struct probe *p, ior_id id, int err);
+    void (*on_job)(struct probe *p, struct ior_job *job);
 };
 
 extern const struct ior_handler probe_handler;

@@ -280,6 +280,8 @@ const char *ior_event_name(enum ior_event_type type)
         return "end";
     case IOR_EV_JOB:
         return "job";
+    case IOR_EV_FILE:
+        return "file";
     }
     return "unknown";
 }

@@ -55,7 +55,7 @@ static inline const struct ior__marks *ior__marks_of(const struct ior_resource *
 {
     if (IOR_LIKELY(res->bits & IOR__STREAM))
         return &((const struct ior__stream *)(const void *)res)->opts->marks;
-    return &res->cx->rt->default_marks;
+    return res->ops == &ior__file_ops ? ior__file_marks(res) : &res->cx->rt->default_marks;
 }
 
 /* ---- blocks: a pool of the runtime ---- */

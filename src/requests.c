@@ -42,7 +42,7 @@ int ior_register(struct ior_context *cx, struct ior_resource *res, ior_id *ret_i
         return -EINVAL;
     if (res->cx)
         return -EBUSY;
-    if (res->fd < 0 || (res->bits & IOR__LOST))
+    if ((res->fd < 0 && res->ops != &ior__file_ops) || (res->bits & IOR__LOST))
         return -EBADF;
     err = ior__may_register(cx);
     if (err < 0)
@@ -55,7 +55,8 @@ int ior_register(struct ior_context *cx, struct ior_resource *res, ior_id *ret_i
     }
     if (res->ops->listener)
         res->bits |= IOR__LISTENER;
-    return ior__attach_resource(cx, res, IOR__TELL_REGISTERED, ret_id);
+    bool open = res->ops == &ior__file_ops && ior__file_was_open(res);
+    return ior__attach_resource(cx, res, IOR__TELL_REGISTERED | (open ? (uint32_t)IOR__TELL_OPEN : 0u), ret_id);
 }
 
 struct ior_context *ior_resource_context(const struct ior_resource *res)

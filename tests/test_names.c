@@ -105,6 +105,7 @@ static void events_and_causes_have_names(void **state)
     for (int i = 0; i <= IOR_EV_END + 1; i++)
         assert_string_equal(ior_event_name((enum ior_event_type)i), events[i]);
     assert_string_equal(ior_event_name(IOR_EV_JOB), "job");
+    assert_string_equal(ior_event_name(IOR_EV_FILE), "file");
     for (int i = 0; i <= IOR_SHUTDOWN + 1; i++)
         assert_string_equal(ior_why_name((enum ior_why)i), whys[i]);
 }

@@ -40,6 +40,8 @@ enum ior_event_type {
     IOR_EV_END = 9,
     /* A job is done (or was cancelled before it began) and is the service's again; `job`. The event's id is 0. */
     IOR_EV_JOB = 16,
+    /* An operation on a file is done, or failed; `file` says which and how. */
+    IOR_EV_FILE = 17,
 };
 
 /* Why a resource ended. */
@@ -74,6 +76,7 @@ struct ior_event_end {
 };
 
 struct ior_job;
+struct ior_file_result;
 
 struct ior_event {
     enum ior_event_type type;
@@ -85,7 +88,8 @@ struct ior_event {
         unsigned ready;              /* IOR_EV_READY: IOR_READ, IOR_WRITE, IOR_HUP, IOR_ERR */
         struct ior_event_custom custom;
         struct ior_event_end end;
-        struct ior_job *job; /* IOR_EV_JOB */
+        struct ior_job *job;                /* IOR_EV_JOB */
+        const struct ior_file_result *file; /* IOR_EV_FILE */
     };
 };
 

@@ -168,8 +168,11 @@ static void note(struct probe *p, struct probe_res *r, const struct ior_event *e
     case IOR_EV_END:
         note_end(p, r, ev);
         break;
-    case IOR_EV_JOB:
-        break; /* of no resource: on_transport */
+    case IOR_EV_JOB: /* of no resource: on_transport */
+        break;
+    case IOR_EV_FILE:
+        r->file++;
+        break;
     }
 }
 

@@ -17,7 +17,7 @@
 struct probe_res {
     ior_id id;
     void *user;
-    unsigned registered, accepted, open, data, eof, drained, ready, deadline, custom, end, handover, errors;
+    unsigned registered, accepted, open, data, eof, drained, ready, deadline, custom, end, handover, errors, file;
     unsigned ready_bits; /* of the last IOR_EV_READY */
     uint64_t bytes;      /* of all data events */
     bool listener;

@@ -67,12 +67,11 @@ static void drop_piece(struct ior__file *file)
     file->pieces[1] = NULL;
 }
 
-/* Tells the oldest piece. 1: go on; 0: not now, or it was the last; -errno: the end. */
-static int tell_piece(struct ior__file *file, struct ior_emit *emit)
+/* Tells the oldest piece. Whether it was told, and another one may be. */
+static bool tell_piece(struct ior__file *file, struct ior_emit *emit)
 {
     struct ior__file_task *task = file->pieces[0];
     bool cut = task->result < (int64_t)task->len;
-    int error = task->error;
     if (task->result > 0) {
         struct ior_event ev = {.type = IOR_EV_DATA};
         ev.data.bytes = task->bytes;
@@ -81,19 +80,25 @@ static int tell_piece(struct ior__file *file, struct ior_emit *emit)
         int err = ior_emit(emit, &ev);
         file->telling = NULL;
         if (err == -EAGAIN)
-            return 0;
+            return false;
         file->tell_at += (uint64_t)task->result;
     }
-    bool last = cut || file->tell_at == file->read_end;
-    drop_piece(file);
-    if (file->base.bits & IOR__ENDING)
-        return 0;
-    if (error)
-        return -error;
-    if (!last)
-        return 1;
     if (cut && file->read_end != IOR_NEVER)
-        return -EIO; /* it is shorter than was said */
+        file->end_error = EIO; /* it is shorter than was said */
+    if (task->error)
+        file->end_error = task->error;
+    file->at_end = cut || file->tell_at == file->read_end;
+    drop_piece(file);
+    return !file->at_end && !(file->base.bits & IOR__ENDING);
+}
+
+/* All was told: EOF, or the error that ended it. A pause holds up both. */
+static int tell_end(struct ior__file *file, struct ior_emit *emit)
+{
+    if (file->base.bits & IOR__PAUSED)
+        return 0;
+    if (file->end_error)
+        return -file->end_error;
     struct ior_event ev = {.type = IOR_EV_EOF};
     (void)ior_emit(emit, &ev);
     return 0;
@@ -188,7 +193,7 @@ static unsigned interests(struct ior_resource *res)
 {
     const struct ior__file *file = ior__file_of(res);
     bool opens = !ior__file_is_open(file) && !file->task;
-    return opens || (reads(file) && file->pieces[0]) || wants_piece(file) ? IOR_READ : 0u;
+    return opens || (reads(file) && (file->pieces[0] || file->at_end)) || wants_piece(file) ? IOR_READ : 0u;
 }
 
 static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emit)
@@ -200,19 +205,20 @@ static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emi
         err = file->task ? 0 : start_open(file);
     else
         err = read_ahead(file);
-    int r = 1;
-    for (uint32_t i = 0; r == 1 && file->pieces[0] && i < res->cx->rt->budget_reads; i++) {
-        r = tell_piece(file, emit);
-        if (r == 1 && err == 0)
+    bool more = true;
+    for (uint32_t i = 0; more && file->pieces[0] && i < res->cx->rt->budget_reads; i++) {
+        more = tell_piece(file, emit);
+        if (more && err == 0)
             err = read_ahead(file);
     }
-    if (r < 0 || (res->bits & IOR__ENDING))
-        return r < 0 ? r : IOR_IO_DONE;
+    if (res->bits & IOR__ENDING)
+        return IOR_IO_DONE;
     if (err < 0)
         ior__backoff(res, -err);
     else
         res->bits &= ~(uint32_t)IOR__TOLD_ERROR;
-    return IOR_IO_DONE; /* its interest says whether there is more */
+    return file->at_end && reads(file) ? tell_end(file, emit)
+                                       : IOR_IO_DONE; /* its interest says whether there is more */
 }
 
 static void on_open(struct ior__file *file, struct ior__file_task *task)
@@ -293,7 +299,8 @@ void ior__file_leave(struct ior_resource *res)
     while (file->pieces[0])
         drop_piece(file);
     file->read_at = file->tell_at; /* registered again it goes on there */
-    file->read_over = file->synced = false;
+    file->read_over = file->at_end = file->synced = false;
+    file->end_error = 0;
     ior__file_drop_ops(file);
     if (file->has_sent && file->sent == 0) {
         ior__latch_error(res, file->sent_error);

@@ -61,12 +61,14 @@ struct ior__file {
     struct ior__file_task *telling;        /* in its DATA event */
     struct ior__file_task *ops, **ops_end; /* that wait for their turn */
     size_t sent;                           /* what the last write came to, where `has_sent` ... */
-    int sent_error;                        /* ... and why it was not more */
-    uint32_t ops_count, ops_max;           /* waiting or under way */
+    int end_error;
+    int sent_error;              /* ... and why it was not more */
+    uint32_t ops_count, ops_max; /* waiting or under way */
     size_t ops_bytes, ops_bytes_max;
     bool taken; /* the piece in pieces[0] is a buffer's now */
     bool has_sent;
     bool read_over; /* the last piece was asked for */
+    bool at_end;    /* the last piece was told: EOF is to be, or END with end_error */
     bool synced;
     uint32_t path_size;
     char path[]; /* until it is open; empty: adopted */

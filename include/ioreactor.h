@@ -34,6 +34,7 @@
 #include <ioreactor/runtime.h>
 #include <ioreactor/controller.h>
 #include <ioreactor/job.h>
+#include <ioreactor/file.h>
 #include <ioreactor/reactor.h>
 #include <ioreactor/os.h>
 #include <ioreactor/engine.h>

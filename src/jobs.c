@@ -91,6 +91,12 @@ int ior_job_submit(struct ior_context *cx, unsigned lane, struct ior_job *job, i
     return 0;
 }
 
+int ior__task_prepare(struct ior_context *cx, unsigned lane)
+{
+    struct ior__pool *pool;
+    return prepare(cx, lane, false, &pool);
+}
+
 int ior__task_submit(struct ior_context *cx, unsigned lane, struct ior__task *task, bool bounded)
 {
     struct ior__pool *pool;

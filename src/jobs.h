@@ -35,6 +35,9 @@ struct ior__task {
  */
 int ior__task_submit(struct ior_context *cx, unsigned lane, struct ior__task *task, bool bounded);
 
+/* Sees to it that the lane has a thread: then tasks can be submitted without `bounded`, and do not fail. */
+int ior__task_prepare(struct ior_context *cx, unsigned lane);
+
 /* The owner forgets a task that was submitted and is not done. Never calls back. Loop's thread. */
 void ior__task_abandon(struct ior__task *task);
 

@@ -76,7 +76,7 @@ struct ior__listener {
 };
 
 extern const struct ior_resource_ops ior__stream_ops, ior__listener_ops, ior__watch_ops, ior__signals_ops,
-    ior__child_ops, ior__changes_ops, ior__serial_ops;
+    ior__child_ops, ior__changes_ops, ior__serial_ops, ior__file_ops;
 
 int ior__stream_opts_new(const struct ior_runtime *rt, const struct ior_stream_options *opts,
                          struct ior__stream_opts **ret);
@@ -196,6 +196,13 @@ bool ior__serial_sends(struct ior_resource *res);
 
 /* Whether events that were read are still to be told. */
 bool ior__changes_hold(const struct ior_resource *res);
+
+/* Whether nothing is under way that an end in order waits for; starts the last sync. */
+bool ior__file_settled(struct ior_resource *res);
+/* The end of a file: what is under way is abandoned, what was written leaves the queue. */
+void ior__file_leave(struct ior_resource *res);
+const struct ior__marks *ior__file_marks(const struct ior_resource *res);
+bool ior__file_was_open(const struct ior_resource *res);
 
 /* The Unix path of a listener is not removed when it is destroyed. */
 void ior__listener_forget_path(struct ior_resource *res);

@@ -92,8 +92,10 @@ void ior__apply_interest(struct ior_resource *res)
     int err = 0;
     res->bits &= ~(uint32_t)IOR__SHRINK;
     if (res->bits & IOR__ALWAYS) {
-        if (ior__wanted(res))
-            ior__ready_add(rt, res, ior__wanted(res));
+        /* A file that is being written is told when it is: it needs no asking. */
+        unsigned io = res->ops == &ior__file_ops ? ior__own_interest(res) : ior__wanted(res);
+        if (io)
+            ior__ready_add(rt, res, io);
         return;
     }
     if (res->bits & IOR__IN_SET) {
@@ -215,6 +217,11 @@ static void fd_owner_clear(struct ior_runtime *rt, const struct ior_resource *re
 /* Puts a new resource's fd into the engine; what had the same number before lost it. */
 static int first_watch(struct ior_runtime *rt, struct ior_resource *res)
 {
+    if (res->ops == &ior__file_ops) {
+        res->bits |= IOR__ALWAYS; /* no engine knows of it */
+        applied(res, 0);
+        return 0;
+    }
     struct ior_resource *before = fd_owner(rt, res->fd);
     unsigned wanted = asked(res, ior__wanted(res));
     int err = fd_owners_reserve(rt, res->fd);
@@ -355,7 +362,8 @@ static void settle(struct ior_resource *res)
 {
     if (res->bits & IOR__STREAM)
         ior__stream_settle(res);
-    else if ((res->bits & IOR__CLOSING) && !res->output && res->ops != &ior__child_ops)
+    else if ((res->bits & IOR__CLOSING) && !res->output && res->ops != &ior__child_ops &&
+             (res->ops != &ior__file_ops || ior__file_settled(res)))
         ior__end(res, (enum ior_why)res->why, 0, -1);
 }
 
@@ -436,6 +444,8 @@ static void finalize(struct ior_resource *res)
     struct ior_context *cx = res->cx;
     struct ior_runtime *rt = cx->rt;
     ior__output_open(res);
+    if (IOR_UNLIKELY(res->ops == &ior__file_ops))
+        ior__file_leave(res);
     ior__send_settle(res);
     if (IOR_UNLIKELY(res->ops == &ior__signals_ops))
         ior__signals_leave(rt, res);

@@ -292,6 +292,8 @@ const char *ior_event_name(enum ior_event_type type)
         return "changed";
     case IOR_EV_FDS:
         return "fds";
+    case IOR_EV_FILE:
+        return "file";
     }
     return "unknown";
 }

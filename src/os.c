@@ -15,6 +15,7 @@
 #ifndef _FILE_OFFSET_BITS
 #define _FILE_OFFSET_BITS 64
 #endif
+#include <ioreactor/file.h>
 #include <ioreactor/os.h>
 #include <ioreactor/time.h>
 
@@ -458,6 +459,79 @@ static int os_path_unlink(void *arg, const char *path)
     return unlink(path) < 0 ? -errno : 0;
 }
 
+/* ---- regular files ---- */
+
+static int open_flags(unsigned flags)
+{
+    /* Non-blocking, so that opening a FIFO does not wait for its other end before it is refused. */
+    int mode = O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    bool both = (flags & IOR_FILE_READ) && (flags & IOR_FILE_WRITE);
+
+    mode |= both ? O_RDWR : (flags & IOR_FILE_WRITE) ? O_WRONLY : O_RDONLY;
+    mode |= (flags & IOR_FILE_CREATE) ? O_CREAT : 0;
+    mode |= (flags & IOR_FILE_EXCLUSIVE) ? O_EXCL : 0;
+    mode |= (flags & IOR_FILE_TRUNCATE) ? O_TRUNC : 0;
+    mode |= (flags & IOR_FILE_APPEND) ? O_APPEND : 0;
+    return mode;
+}
+
+static int os_file_open(void *arg, const char *path, unsigned flags, unsigned mode)
+{
+    struct stat st;
+
+    (void)arg;
+    int fd = above_stdio(open(path, open_flags(flags), (mode_t)mode));
+    if (fd < 0)
+        return fd;
+    int err = fstat(fd, &st) < 0 ? -errno : 0;
+    if (err == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
+        err = -ESPIPE;
+    if (err == 0)
+        return fd;
+    close(fd);
+    return err;
+}
+
+static ssize_t os_file_write(void *arg, int fd, const void *bytes, size_t len, uint64_t offset)
+{
+    (void)arg;
+    if (offset > INT64_MAX && offset != IOR_OS_APPEND)
+        return -EINVAL;
+    ssize_t n = offset == IOR_OS_APPEND ? write(fd, bytes, len) : pwrite(fd, bytes, len, (off_t)offset);
+    return n < 0 ? -errno : n;
+}
+
+static int os_file_sync(void *arg, int fd)
+{
+    (void)arg;
+    return fsync(fd) < 0 ? -errno : 0;
+}
+
+static int os_file_stat(void *arg, int fd, struct ior_file_stat *ret)
+{
+    struct stat st;
+
+    (void)arg;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+#if defined(__APPLE__)
+    struct timespec modified = st.st_mtimespec;
+#else
+    struct timespec modified = st.st_mtim;
+#endif
+    *ret = (struct ior_file_stat){
+        .size = (uint64_t)st.st_size,
+        .dev = (uint64_t)st.st_dev,
+        .ino = (uint64_t)st.st_ino,
+        .links = (uint64_t)st.st_nlink,
+        .modified_ns = (int64_t)modified.tv_sec * (int64_t)IOR_NS_PER_SEC + modified.tv_nsec,
+        .mode = (uint32_t)st.st_mode,
+        .uid = (uint32_t)st.st_uid,
+        .gid = (uint32_t)st.st_gid,
+    };
+    return 0;
+}
+
 /* ---- threads ---- */
 
 static int os_thread(void *arg, pthread_t *ret, void *(*run)(void *), void *run_arg)
@@ -477,6 +551,11 @@ const struct ior_os *ior_os_default(void)
     static const struct ior_os_blocking blocking = {
         .struct_size = sizeof(blocking),
         .thread = os_thread,
+        .file_open = os_file_open,
+        .file_read = os_pread,
+        .file_write = os_file_write,
+        .file_sync = os_file_sync,
+        .file_stat = os_file_stat,
     };
     static const struct ior_os os = {
         .struct_size = sizeof(os),

@@ -42,7 +42,7 @@ int ior_register(struct ior_context *cx, struct ior_resource *res, ior_id *ret_i
         return -EINVAL;
     if (res->cx)
         return -EBUSY;
-    if (res->fd < 0 || (res->bits & IOR__LOST))
+    if ((res->fd < 0 && res->ops != &ior__file_ops) || (res->bits & IOR__LOST))
         return -EBADF;
     err = ior__may_register(cx);
     if (err < 0)
@@ -65,7 +65,8 @@ int ior_register(struct ior_context *cx, struct ior_resource *res, ior_id *ret_i
         res->bits |= IOR__LISTENER;
     if (res->ops == &ior__changes_ops && ior__changes_hold(res))
         res->bits |= IOR__AGAIN;
-    err = ior__attach_resource(cx, res, IOR__TELL_REGISTERED, ret_id);
+    bool open = res->ops == &ior__file_ops && ior__file_was_open(res);
+    err = ior__attach_resource(cx, res, IOR__TELL_REGISTERED | (open ? (uint32_t)IOR__TELL_OPEN : 0u), ret_id);
     if (err == 0 && res->ops == &ior__signals_ops)
         ior__signals_enter(cx->rt, res);
     return err;

@@ -419,6 +419,7 @@ static const struct fact facts[] = {
     VALUE(IOR_CHILD_READS),
     VALUE(IOR_CHILD_WRITES),
     VALUE(IOR_CHILD_FDS_MAX),
+    VALUE(IOR_EV_JOB),
     VALUE(IOR_ASKED),
     VALUE(IOR_EOF),
     VALUE(IOR_ERROR),

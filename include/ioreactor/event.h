@@ -48,8 +48,6 @@ enum ior_event_type {
     IOR_EV_SIGNAL = 12,
     /* A child process exited; `exit` says how (ior_spawn). Told once, END is next. */
     IOR_EV_EXITED = 13,
-    /* A job is done (or was cancelled before it began) and is the service's again; `job`. The event's id is 0. */
-    IOR_EV_JOB = 16,
     /* From ior_changes_open: a file or directory changed; `change` says how. */
     IOR_EV_CHANGED = 14,
     /*
@@ -57,6 +55,10 @@ enum ior_event_type {
      * callback returns. Told right before the DATA that has the byte they were sent with.
      */
     IOR_EV_FDS = 15,
+    /* A job is done (or was cancelled before it began) and is the service's again; `job`. The event's id is 0. */
+    IOR_EV_JOB = 16,
+    /* An operation on a file is done, or failed; `file` says which and how. */
+    IOR_EV_FILE = 17,
 };
 
 /* Why a resource ended. */
@@ -95,6 +97,7 @@ struct ior_signal; /* <ioreactor/signal.h> */
 struct ior_exit;   /* <ioreactor/child.h> */
 struct ior_fds;    /* <ioreactor/fds.h> */
 struct ior_change; /* <ioreactor/changes.h> */
+struct ior_file_result;
 
 struct ior_event {
     enum ior_event_type type;
@@ -107,11 +110,12 @@ struct ior_event {
         struct ior_event_custom custom;
         struct ior_event_end end;
         const struct ior_datagram *datagram; /* IOR_EV_DATAGRAM, IOR_EV_SEND_ERROR; <ioreactor/datagram.h> */
-        struct ior_job *job;                 /* IOR_EV_JOB */
         const struct ior_signal *signal; /* IOR_EV_SIGNAL */
         const struct ior_exit *exit;     /* IOR_EV_EXITED */
         const struct ior_change *change; /* IOR_EV_CHANGED */
         const struct ior_fds *fds;       /* IOR_EV_FDS */
+        struct ior_job *job;                /* IOR_EV_JOB */
+        const struct ior_file_result *file; /* IOR_EV_FILE */
     };
 };
 

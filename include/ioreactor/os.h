@@ -18,6 +18,7 @@ extern "C" {
 struct ior_context;
 struct ior_exit;
 struct ior_signal;
+struct ior_file_stat;
 
 /* What an fd is, as far as the runtime must know. */
 enum ior_fd_kind {
@@ -47,7 +48,16 @@ struct ior_os_blocking {
     uint32_t reserved;
     /* Starts a joinable thread with all signals blocked. */
     int (*thread)(void *arg, pthread_t *ret, void *(*run)(void *), void *run_arg);
+    /* Files. Opens with IOR_FILE_... flags: close-on-exec, never 0, 1 or 2; -ESPIPE for pipes and sockets. */
+    int (*file_open)(void *arg, const char *path, unsigned flags, unsigned mode);
+    ssize_t (*file_read)(void *arg, int fd, void *bytes, size_t len, uint64_t offset);
+    ssize_t (*file_write)(void *arg, int fd, const void *bytes, size_t len, uint64_t offset); /* or IOR_OS_APPEND */
+    int (*file_sync)(void *arg, int fd);
+    int (*file_stat)(void *arg, int fd, struct ior_file_stat *ret);
 };
+
+/* In the place of an offset: the end of a file that was opened to append. */
+#define IOR_OS_APPEND UINT64_MAX
 
 /* The most datagrams that one call takes. */
 #define IOR_OS_DATAGRAMS 32

@@ -185,6 +185,9 @@ static void note(struct probe *p, struct probe_res *r, const struct ior_event *e
     case IOR_EV_SEND_ERROR:
         r->send_errors++;
         break;
+    case IOR_EV_FILE:
+        r->file++;
+        break;
     default:
         break; /* what one kind of resource tells is looked at by the tests of that kind */
     }

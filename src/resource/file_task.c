@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is done to files on worker threads. A task owns all it needs: its bytes, and a share of the fd, which the last
+ * one closes. So the file can end while a slow disk still has the task: it is abandoned, and frees itself later.
+ */
+#include "file.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* ---- the fd ---- */
+
+struct ior__file_fd *ior__file_fd_new(const struct ior_os *os, int fd)
+{
+    struct ior__file_fd *made = ior__calloc(sizeof(*made));
+    if (!made)
+        return NULL;
+    atomic_init(&made->refs, 1);
+    made->fd = fd;
+    made->os = os;
+    return made;
+}
+
+void ior__file_fd_unref(struct ior__file_fd *fd)
+{
+    if (!fd || atomic_fetch_sub_explicit(&fd->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (fd->fd >= 0)
+        fd->os->close(fd->os->arg, fd->fd);
+    ior__free(fd, sizeof(*fd));
+}
+
+/* ---- on the thread ---- */
+
+/* Reads until all is there or the file ends. An error behind some bytes is kept beside their count. */
+static int64_t read_all(struct ior__file_task *task)
+{
+    const struct ior_os *os = task->fd->os;
+    size_t done = 0;
+    while (done < task->len) {
+        ssize_t n =
+            os->blocking->file_read(os->arg, task->fd->fd, task->bytes + done, task->len - done, task->offset + done);
+        if (n == -EINTR)
+            continue;
+        if (n < 0)
+            task->error = (int)-n;
+        if (n <= 0)
+            break;
+        done += (size_t)n;
+    }
+    return (int64_t)done;
+}
+
+static int64_t write_all(struct ior__file_task *task)
+{
+    const struct ior_os *os = task->fd->os;
+    const unsigned char *bytes = task->buf ? ior_buf_bytes(task->buf) : task->bytes;
+    size_t done = 0;
+    while (done < task->len) {
+        uint64_t offset = task->append ? IOR_OS_APPEND : task->offset + done;
+        ssize_t n = os->blocking->file_write(os->arg, task->fd->fd, bytes + done, task->len - done, offset);
+        if (n == -EINTR)
+            continue;
+        if (n == 0)
+            n = -EIO; /* no file takes nothing for ever */
+        if (n < 0) {
+            task->error = (int)-n;
+            break;
+        }
+        done += (size_t)n;
+    }
+    return (int64_t)done;
+}
+
+static int64_t perform(struct ior__file_task *task)
+{
+    const struct ior_os *os = task->fd->os;
+    const struct ior_os_blocking *blocking = os->blocking;
+    switch (task->kind) {
+    case IOR__FILE_OPEN:
+        return blocking->file_open(os->arg, (const char *)task->bytes, task->flags, task->mode);
+    case IOR__FILE_PIECE:
+    case IOR_FILE_OP_READ:
+        return read_all(task);
+    case IOR__FILE_SENT:
+    case IOR_FILE_OP_WRITE:
+        return write_all(task);
+    case IOR_FILE_OP_STAT:
+        return blocking->file_stat(os->arg, task->fd->fd, &task->stat);
+    default:
+        return blocking->file_sync(os->arg, task->fd->fd);
+    }
+}
+
+static struct ior__file_task *task_of(struct ior_job *job)
+{
+    return IOR_CONTAINER(job, struct ior__file_task, task.job);
+}
+
+static int work(struct ior_job *job)
+{
+    struct ior__file_task *task = task_of(job);
+    task->result = perform(task);
+    if (task->result < 0)
+        task->error = (int)-task->result;
+    return 0;
+}
+
+/* ---- the task ---- */
+
+static void drop(struct ior_job *job)
+{
+    struct ior__file_task *task = task_of(job);
+    if (task->kind == IOR__FILE_OPEN && task->result >= 0)
+        task->fd->fd = (int)task->result; /* nobody wants it any more: closed with the last share */
+    ior__file_task_free(task);
+}
+
+static void done(struct ior__task *base)
+{
+    struct ior__file_task *task = IOR_CONTAINER(base, struct ior__file_task, task);
+    struct ior__file *file = task->file;
+    file->task = NULL;
+    ior__file_done(file, task);
+}
+
+struct ior__file_task *ior__file_task_new(struct ior__file *file, int kind, size_t size)
+{
+    struct ior__file_task *task = ior__alloc(sizeof(*task) + size);
+    if (!task)
+        return NULL;
+    memset(task, 0, sizeof(*task)); /* but not the bytes */
+    task->task.job.work = work;
+    task->task.job.drop = drop;
+    task->task.done = done;
+    task->file = file;
+    task->fd = file->fd;
+    atomic_fetch_add_explicit(&task->fd->refs, 1, memory_order_relaxed);
+    task->kind = kind;
+    task->result = -ECANCELED;
+    task->size = size;
+    return task;
+}
+
+void ior__file_task_free(struct ior__file_task *task)
+{
+    ior__file_fd_unref(task->fd);
+    ior_buf_unref(task->buf);
+    ior__free(task, sizeof(*task) + task->size);
+}
+
+static void release(void *arg)
+{
+    ior__file_task_free(arg);
+}
+
+struct ior_buf *ior__file_task_wrap(struct ior__file_task *task, bool *ret_taken)
+{
+    struct ior_buf *buf = ior_buf_wrap(task->bytes, (size_t)task->result, release, task);
+    if (!buf)
+        return NULL;
+    ior__file_fd_unref(task->fd); /* the buffer may live longer than the file */
+    task->fd = NULL;
+    *ret_taken = true;
+    return buf;
+}
+
+int ior__file_task_start(struct ior__file *file, struct ior__file_task *task)
+{
+    int err = ior__task_submit(file->base.cx, IOR_LANE_FILES, &task->task, false);
+    if (err < 0)
+        return err;
+    file->task = task;
+    return 0;
+}

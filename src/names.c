@@ -288,6 +288,8 @@ const char *ior_event_name(enum ior_event_type type)
         return "signal";
     case IOR_EV_EXITED:
         return "exited";
+    case IOR_EV_RESOLVED:
+        return "resolved";
     }
     return "unknown";
 }

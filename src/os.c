@@ -21,6 +21,7 @@
 #include "fence.h"
 #include "os_datagrams.h"
 #include "os_processes.h"
+#include "lookup.h"
 #include "random.h"
 #include "util.h"
 
@@ -511,6 +512,7 @@ const struct ior_os *ior_os_default(void)
         .send_datagrams = ior__os_send_datagrams,
         .recv_error = ior__os_recv_error,
         .processes = &ior__os_processes,
+        .resolve = ior__os_resolve,
     };
 
     return &os;

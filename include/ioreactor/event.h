@@ -50,6 +50,8 @@ enum ior_event_type {
     IOR_EV_EXITED = 13,
     /* A job is done (or was cancelled before it began) and is the service's again; `job`. The event's id is 0. */
     IOR_EV_JOB = 16,
+    /* A name was looked up: `resolved`. END follows. */
+    IOR_EV_RESOLVED = 18,
 };
 
 /* Why a resource ended. */
@@ -86,6 +88,7 @@ struct ior_event_end {
 struct ior_job;
 struct ior_signal; /* <ioreactor/signal.h> */
 struct ior_exit;   /* <ioreactor/child.h> */
+struct ior_resolved;
 
 struct ior_event {
     enum ior_event_type type;
@@ -101,6 +104,7 @@ struct ior_event {
         struct ior_job *job;                 /* IOR_EV_JOB */
         const struct ior_signal *signal; /* IOR_EV_SIGNAL */
         const struct ior_exit *exit;     /* IOR_EV_EXITED */
+        const struct ior_resolved *resolved; /* IOR_EV_RESOLVED */
     };
 };
 

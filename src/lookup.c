@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "jobs.h"
 #include "lookup.h"
 #include <ioreactor/name.h>
 
@@ -20,12 +21,15 @@
 #define TEXT_MAX (1 + IOR__NAME_MAX + 7 + 1)
 
 struct ior__lookup {
-    struct ior_resource *res; /* who waits */
+    struct ior__task task;
+    struct ior_resource *res; /* who waits, and where; not for the thread */
+    struct ior_runtime *rt;
     const struct ior_os *os;
     struct ior_os_name name;
     int answer; /* how many addresses there are in all, or -errno */
+    bool submitted;
     bool done;
-    uint64_t at_ns; /* when it is to be told */
+    uint64_t at_ns; /* when it is to be told, at the earliest */
     uint32_t max;
     struct ior_addr *addrs; /* behind this */
     char host[IOR__NAME_MAX + 1];
@@ -86,6 +90,7 @@ int ior__question_literal(const struct ior__question *question, struct ior_addr 
 
 /* ---- look-ups ---- */
 
+/* In one block with the addresses. */
 static size_t size_of(const struct ior__lookup *lookup)
 {
     return sizeof(*lookup) + lookup->max * sizeof(struct ior_addr);
@@ -97,7 +102,8 @@ static struct ior__lookup *lookup_new(struct ior_resource *res, const struct ior
     if (!lookup)
         return NULL;
     lookup->res = res;
-    lookup->os = res->cx->rt->os;
+    lookup->rt = res->cx->rt;
+    lookup->os = lookup->rt->os;
     lookup->max = question->max;
     lookup->addrs = (struct ior_addr *)(void *)(lookup + 1);
     memcpy(lookup->host, question->host, strlen(question->host) + 1);
@@ -118,9 +124,43 @@ static uint64_t look_up(struct ior__lookup *lookup)
 /* In a world without threads the answer is known at once, and told when its time has come. */
 static int start_here(struct ior__lookup *lookup)
 {
-    lookup->at_ns = ior__deadline_after(lookup->res->cx->rt, look_up(lookup));
+    lookup->at_ns = ior__deadline_after(lookup->rt, look_up(lookup));
     lookup->done = true;
     return ior__deadline_set(lookup->res, IOR__DEADLINE_BACKOFF, lookup->at_ns);
+}
+
+static struct ior__lookup *lookup_of(struct ior_job *job)
+{
+    return IOR_CONTAINER(IOR_CONTAINER(job, struct ior__task, job), struct ior__lookup, task);
+}
+
+static int work(struct ior_job *job)
+{
+    (void)look_up(lookup_of(job));
+    return 0;
+}
+
+static void done(struct ior__task *task)
+{
+    struct ior__lookup *lookup = lookup_of(&task->job);
+    lookup->done = true;
+    ior__ready_add(lookup->rt, lookup->res, IOR_READ | IOR_WRITE);
+}
+
+static void drop(struct ior_job *job)
+{
+    struct ior__lookup *lookup = lookup_of(job);
+    ior__free(lookup, size_of(lookup));
+}
+
+static int start_in_thread(struct ior__lookup *lookup)
+{
+    lookup->task.job.work = work;
+    lookup->task.job.drop = drop;
+    lookup->task.done = done;
+    int err = ior__task_submit(lookup->res->cx, IOR_LANE_NAMES, &lookup->task, true);
+    lookup->submitted = err == 0;
+    return err;
 }
 
 int ior__lookup_start(struct ior_resource *res, const struct ior__question *question, struct ior__lookup **ret)
@@ -130,7 +170,7 @@ int ior__lookup_start(struct ior_resource *res, const struct ior__question *ques
     struct ior__lookup *lookup = lookup_new(res, question);
     if (!lookup)
         return -ENOMEM;
-    int err = start_here(lookup);
+    int err = lookup->os->blocking ? start_in_thread(lookup) : start_here(lookup);
     if (err < 0)
         ior__free(lookup, size_of(lookup));
     else
@@ -140,7 +180,7 @@ int ior__lookup_start(struct ior_resource *res, const struct ior__question *ques
 
 int ior__lookup_answer(const struct ior__lookup *lookup, const struct ior_addr **ret_addrs, uint32_t *ret_total)
 {
-    if (!lookup->done || lookup->res->cx->rt->now_ns < lookup->at_ns)
+    if (!lookup->done || lookup->rt->now_ns < lookup->at_ns)
         return -EINPROGRESS;
     if (lookup->answer < 0)
         return lookup->answer;
@@ -151,6 +191,11 @@ int ior__lookup_answer(const struct ior__lookup *lookup, const struct ior_addr *
 
 void ior__lookup_drop(struct ior__lookup *lookup)
 {
-    if (lookup)
+    if (!lookup)
+        return;
+    /* In a forked child there is no thread that has it, and perhaps a mutex that nobody will unlock. */
+    if (lookup->submitted && !lookup->done && !ior__in_child(lookup->rt))
+        ior__task_abandon(&lookup->task);
+    else
         ior__free(lookup, size_of(lookup));
 }

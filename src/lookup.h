@@ -32,7 +32,7 @@ int ior__question_literal(const struct ior__question *question, struct ior_addr 
 
 /*
  * Starts a look-up of a name on behalf of a resource, whose deadlines are reserved and whose cx is set. Errors: -ENOMEM,
- * -ENOSYS, -ENOBUFS (too many are waiting).
+ * -ENOSYS, -EAGAIN (too many are waiting).
  */
 int ior__lookup_start(struct ior_resource *res, const struct ior__question *question, struct ior__lookup **ret);
 

@@ -108,6 +108,7 @@ static void events_and_causes_have_names(void **state)
     assert_string_equal(ior_event_name((enum ior_event_type)0xff), "unknown");
     assert_string_equal(ior_event_name(IOR_EV_SIGNAL), "signal");
     assert_string_equal(ior_event_name(IOR_EV_EXITED), "exited");
+    assert_string_equal(ior_event_name(IOR_EV_RESOLVED), "resolved");
     for (int i = 0; i <= IOR_SHUTDOWN + 1; i++)
         assert_string_equal(ior_why_name((enum ior_why)i), whys[i]);
 }

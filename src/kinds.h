@@ -158,7 +158,7 @@ static inline struct ior__stream_opts *ior__stream_opts_of(const struct ior_reso
 /* A new socket that is connected, or about to be, to an address: its fd, or -errno. */
 int ior__connect_socket(const struct ior_runtime *rt, const struct ior_addr *addr, const struct ior__stream_opts *opts,
                         bool *ret_connecting);
-/* What came of a connect whose fd is ready: 0: connected; -EAGAIN: nothing yet; or why not. */
+/* What came of a connect whose fd is ready: 0: connected; 1: nothing yet; or why not. */
 int ior__connect_outcome(const struct ior_os *os, int fd);
 
 /* ---- dials, and look-ups that are resources ---- */

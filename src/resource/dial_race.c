@@ -71,7 +71,7 @@ static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emi
     if (r == 0) {
         struct ior__dial *dial = attempt->dial;
         ior__dial_won(dial, attempt->index, withdraw(attempt));
-    } else if (r != -EAGAIN) {
+    } else if (r < 0) {
         failed(attempt, -r);
     }
     return IOR_IO_DONE;

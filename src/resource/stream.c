@@ -425,7 +425,7 @@ void ior__stream_connect_result(struct ior_resource *res)
     int r = ior__connect_outcome(res->cx->rt->os, res->fd);
     if (r == 0) {
         ior__stream_connected(res);
-    } else if (r != -EAGAIN) {
+    } else if (r < 0) {
         res->bits |= IOR__WRITE_DEAD; /* the kernel tells it once: registered again, it is told from here */
         ior__end(res, IOR_ERROR, -r, -1);
     }

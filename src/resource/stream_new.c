@@ -179,7 +179,7 @@ int ior__connect_outcome(const struct ior_os *os, int fd)
     int err = os->getsockopt(os->arg, fd, SOL_SOCKET, SO_ERROR, &error, &len);
     if (err < 0 || error != 0)
         return err < 0 ? err : -error;
-    return os->getpeername(os->arg, fd, &peer) == -ENOTCONN ? -EAGAIN : 0; /* -EAGAIN: a wake-up without a result */
+    return os->getpeername(os->arg, fd, &peer) == -ENOTCONN; /* a wake-up without a result */
 }
 
 int ior_connect(struct ior_context *cx, const struct ior_addr *addr, const struct ior_stream_options *opts,

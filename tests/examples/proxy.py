@@ -145,7 +145,7 @@ def test_resets_are_passed_on():
 
 def test_slow_readers_are_held_at_bounded_memory():
     """Nobody reads on the one side: the other side is stopped, memory stays, and then every byte comes."""
-    total = 48 << 20
+    total = 24 << 20
     for to_server in (True, False):
         with Upstream("--buffer", "64", receive_buffer=65536) as up:
             client, server = up.pair(receive_buffer=65536)
@@ -162,7 +162,7 @@ def test_slow_readers_are_held_at_bounded_memory():
                 except BlockingIOError:
                     until(up.proxy.sleeps, "the proxy sleeps")
                     stalls += 1
-            assert sent < 32 << 20, sent
+            assert sent < 16 << 20, sent
             assert memory(up.proxy.pid()) - before < MEMORY, memory(up.proxy.pid()) - before
             # The other direction does not wait for that one.
             reader.send("still here")

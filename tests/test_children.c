@@ -19,6 +19,7 @@
 
 #include "support/check.h"
 #include "support/family.h"
+#include "support/probe.h"
 
 static struct family_text out;
 

@@ -108,10 +108,10 @@ struct ior_event {
         struct ior_event_end end;
         const struct ior_datagram *datagram; /* IOR_EV_DATAGRAM, IOR_EV_SEND_ERROR; <ioreactor/datagram.h> */
         struct ior_job *job;                 /* IOR_EV_JOB */
-        const struct ior_signal *signal; /* IOR_EV_SIGNAL */
-        const struct ior_exit *exit;     /* IOR_EV_EXITED */
-        const struct ior_change *change; /* IOR_EV_CHANGED */
-        const struct ior_fds *fds;       /* IOR_EV_FDS */
+        const struct ior_signal *signal;     /* IOR_EV_SIGNAL */
+        const struct ior_exit *exit;         /* IOR_EV_EXITED */
+        const struct ior_change *change;     /* IOR_EV_CHANGED */
+        const struct ior_fds *fds;           /* IOR_EV_FDS */
     };
 };
 

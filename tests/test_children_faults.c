@@ -420,6 +420,36 @@ static struct probe *scripted_probe(void)
     return p;
 }
 
+static unsigned calls_after_exit;
+
+static void signal_after_exit(struct probe *p, struct probe_res *r, const struct ior_event *ev)
+{
+    (void)r;
+    if (ev->type != IOR_EV_EXITED)
+        return;
+    kills = 0;
+    assert_int_equal(ior_kill(p->cx, ev->id, SIGKILL), -ESRCH);
+    assert_int_equal(ior_close(p->cx, ev->id, 0), 0);
+    calls_after_exit = kills;
+}
+
+/* The number of a group that was reaped may be another's. */
+static void a_group_that_is_gone_gets_no_signal(void **state)
+{
+    struct probe *p = scripted_probe();
+    struct family_sh sh;
+    (void)state;
+    family_sh(&sh, "exit 0");
+    sh.opts.new_group = sh.opts.whole_group = true;
+    p->on_event = signal_after_exit;
+    calls_after_exit = 4711;
+    ior_id id = family_spawn(p, &sh);
+    probe_until(p, probe_of(p, id)->end == 1);
+    assert_int_equal(calls_after_exit, 0);
+    probe_free(p);
+    family_none_left();
+}
+
 static void an_interrupted_wait_is_repeated(void **state)
 {
     struct probe *p = scripted_probe();
@@ -617,6 +647,7 @@ int main(void)
         cmocka_unit_test(no_slot_for_all_of_it),
         cmocka_unit_test(each_fd_is_the_last),
         cmocka_unit_test(somebody_else_reaps_it),
+        cmocka_unit_test(a_group_that_is_gone_gets_no_signal),
         cmocka_unit_test(an_interrupted_wait_is_repeated),
         cmocka_unit_test(one_that_cannot_be_killed),
         cmocka_unit_test(without_the_calls),

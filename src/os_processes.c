@@ -152,12 +152,16 @@ static int os_wait(void *arg, int fd, uint64_t timeout_ns, bool reap, struct ior
     return 1;
 }
 
-static int os_kill(void *arg, int fd, pid_t group, int signo)
+static int os_kill(void *arg, int fd, pid_t pid, bool group, int signo)
 {
     (void)arg;
-    if (group > 0)
-        return kill(-group, signo) < 0 ? -errno : 0;
-    return syscall(SYS_pidfd_send_signal, fd, signo, NULL, 0) < 0 ? -errno : 0;
+    if (group)
+        return kill(-pid, signo) < 0 ? -errno : 0;
+    if (syscall(SYS_pidfd_send_signal, fd, signo, NULL, 0) == 0)
+        return 0;
+    if (errno != ENOSYS)
+        return -errno;
+    return kill(pid, signo) < 0 ? -errno : 0; /* some emulators: what was not reaped has its pid still */
 }
 
 const struct ior_os_processes ior__os_processes = {

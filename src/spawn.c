@@ -219,10 +219,7 @@ static int child_main(void *arg)
 
 /* ---- in the parent ---- */
 
-/*
- * A child without an fd of its process would be lost. Its pid cannot be another's yet, unless SIGCHLD is ignored and
- * the child is gone already: then there is nothing to wait for.
- */
+/* A child without an fd of its process would be lost. */
 static pid_t keep(pid_t pid, int fd, int *ret_fd)
 {
     if (fd >= 0) {
@@ -245,15 +242,30 @@ static int open_process(pid_t pid)
 #endif
 }
 
+/*
+ * A child with a copy of the memory. It waits at a gate until its fd is open: where SIGCHLD is ignored, its pid would be
+ * free as soon as it is gone.
+ */
 static pid_t copied_child(struct plan *plan, int *ret_fd)
 {
-    pid_t pid = fork();
+    int gate[2];
+    char byte = 0;
 
-    if (pid == 0)
-        child_main(plan);
-    if (pid < 0)
+    if (pipe2(gate, O_CLOEXEC) < 0)
         return -errno;
-    return keep(pid, open_process(pid), ret_fd);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(gate[1]); /* or the end of this process would not open it */
+        while (read(gate[0], &byte, 1) < 0 && errno == EINTR) {
+        }
+        child_main(plan);
+    }
+    pid = pid < 0 ? -errno : keep(pid, open_process(pid), ret_fd);
+    while (write(gate[1], &byte, 1) < 0 && errno == EINTR) {
+    }
+    close(gate[0]);
+    close(gate[1]);
+    return pid;
 }
 
 static pid_t borrowing_child(struct plan *plan, int *ret_fd)
@@ -294,7 +306,9 @@ static int outcome(const struct plan *plan, int read_fd)
 /* waitid(2) knows the fds of processes (Linux 5.4). */
 static bool can_wait(void)
 {
-    return syscall(SYS_waitid, P_PIDFD_, INT_MAX, NULL, WEXITED | WNOHANG, NULL) < 0 && errno == EBADF;
+    siginfo_t info;
+
+    return syscall(SYS_waitid, P_PIDFD_, INT_MAX, &info, WEXITED | WNOHANG, NULL) < 0 && errno == EBADF;
 }
 
 static int start(struct plan *plan, int *ret_fd)

@@ -19,6 +19,7 @@
 
 #include "support/check.h"
 #include "support/family.h"
+#include "support/probe.h"
 
 static struct family_text out;
 
@@ -526,11 +527,11 @@ static void close_again_and_stopped_children(void **state)
     probe_until(p, probe_of(p, id)->end == 1);
     assert_int_equal(probe_of(p, id)->exit.signal, SIGKILL);
 
-    id = ready_child(p, &sh, SLEEPS);
+    id = ready_child(p, &sh, "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done");
     assert_int_equal(ior_kill(p->cx, id, SIGSTOP), 0);
     assert_int_equal(ior_close(p->cx, id, IOR_NEVER), 0);
     probe_until(p, probe_of(p, id)->end == 1);
-    assert_int_equal(probe_of(p, id)->exit.signal, SIGTERM);
+    assert_int_equal(probe_of(p, id)->exit.status, 3);
     probe_free(p);
     family_none_left();
 }

@@ -16,6 +16,7 @@
 #include "support/check.h"
 #include "support/family.h"
 #include "support/live.h"
+#include "support/probe.h"
 
 #define OPTIONS(...) (&(const struct ior_signal_options){.struct_size = sizeof(struct ior_signal_options), __VA_ARGS__})
 

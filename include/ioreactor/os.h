@@ -117,7 +117,8 @@ struct ior_os_processes {
      * not a child of this process, or not any more.
      */
     int (*wait)(void *arg, int fd, uint64_t timeout_ns, bool reap, struct ior_exit *ret);
-    int (*kill)(void *arg, int fd, pid_t group, int signo); /* group > 0: all of that group, in place of the one */
+    /* A child that was not reaped; `group`: all of the process group of that number. */
+    int (*kill)(void *arg, int fd, pid_t pid, bool group, int signo);
 };
 
 /* As many fds as one message can carry (SCM_MAX_FD of Linux). */

@@ -37,7 +37,7 @@ static int send_signal(const struct ior__child *child, int signo)
     const struct ior_os *os = child->os;
     if (child->gone)
         return -ESRCH; /* its number may be another's by now, for a group */
-    return os->processes->kill(os->arg, child->base.fd, child->group, signo);
+    return os->processes->kill(os->arg, child->base.fd, child->pid, child->group, signo);
 }
 
 static void kill_it(struct ior__child *child)
@@ -51,8 +51,8 @@ static void kill_it(struct ior__child *child)
 /* Whether it has exited; then it is reaped, and the rest of its group killed, whose number its zombie kept from reuse. */
 static int reap(struct ior__child *child, uint64_t timeout_ns, struct ior_exit *ret)
 {
-    int r = wait_for(child, timeout_ns, child->group == 0, ret);
-    if (r == 1 && child->group != 0) {
+    int r = wait_for(child, timeout_ns, !child->group, ret);
+    if (r == 1 && child->group) {
         (void)send_signal(child, SIGKILL);
         r = wait_for(child, 0, true, ret);
     }

@@ -9,7 +9,7 @@ struct ior__child {
     struct ior_resource base;
     const struct ior_os *os;
     pid_t pid;
-    pid_t group; /* signals go to it; 0: to the process alone */
+    bool group;  /* signals go to its whole group */
     bool killed; /* SIGKILL was sent, and the last wait runs */
     bool gone;   /* reaped, or the caller's: neither killed nor waited for any more */
 };

@@ -191,7 +191,7 @@ static int start(struct making *making, struct ior__child *child)
     ior_resource_init(&child->base, &ior__child_ops, fd, in->user);
     child->os = making->os;
     child->pid = pid;
-    child->group = in->whole_group ? pid : 0;
+    child->group = in->whole_group;
     return 0;
 }
 

@@ -9,7 +9,7 @@ import tempfile
 from _lib import Server, main, run
 
 SERVERS = ["echo", "chat", "kv", "services", "proxy"]
-PROGRAMS = SERVERS + ["load"]
+PROGRAMS = SERVERS + ["load", "supervise"]
 
 
 def test_help():

@@ -60,6 +60,12 @@ void family_need(void)
     exit(77);
 }
 
+bool family_under_valgrind(void)
+{
+    const char *preload = getenv("LD_PRELOAD");
+    return preload && strstr(preload, "vgpreload");
+}
+
 void family_await_exit(pid_t pid)
 {
     siginfo_t info;

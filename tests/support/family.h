@@ -25,6 +25,8 @@ ior_id family_spawn(struct probe *p, struct family_sh *sh);
 /* Skips the whole program (77) where the kernel, or what emulates it, has no child processes for us. */
 void family_need(void);
 
+bool family_under_valgrind(void);
+
 /* Waits until a child is a zombie, without reaping it. */
 void family_await_exit(pid_t pid);
 

@@ -88,16 +88,16 @@ struct ior_resource *ior__stream_new(int fd, struct ior__stream_opts *opts, uint
 /* ior__attach_resource, with the stream's idle deadline. */
 int ior__stream_attach(struct ior_context *cx, struct ior_resource *res, uint32_t tell_bits, ior_id *ret_id);
 /* Lends the first bytes of the read buffer to the service for the length of its callback. */
-static inline void ior__lend(struct ior_runtime *rt, struct ior_resource *res, size_t len)
+static inline void ior__lend(struct ior_resource *res, size_t len)
 {
     struct ior_context *cx = res->cx;
-    struct ior_event *ev = &rt->data_event;
-    rt->lent_to = res;
+    struct ior_event *ev = &cx->data_event;
+    cx->lent_to = res;
     ev->id = res->id;
     ev->user = res->user;
     ev->data.len = len;
     cx->handler.transport(cx->self, cx, ev);
-    rt->lent_to = NULL;
+    cx->lent_to = NULL;
 }
 
 /*
@@ -140,9 +140,7 @@ static IOR_INLINE void ior__stream_read(struct ior_runtime *rt, struct ior_resou
         return;
     }
     ior__touch_idle(res);
-    ior__lend(rt, res, (size_t)n);
-    if (IOR_UNLIKELY(stream->unread && stream->unread->len == 0))
-        ior__unread_free(stream);
+    ior__lend(res, (size_t)n);
 }
 
 unsigned ior__stream_interest(const struct ior_resource *res);

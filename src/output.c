@@ -27,7 +27,7 @@
 
 void ior__output_prime(struct ior__output *out)
 {
-    *out = (struct ior__output){.memory = IOR__OUTPUT_BLOCK};
+    *out = (struct ior__output){.small.iov_base = out->room, .memory = IOR__OUTPUT_BLOCK};
     out->first_piece =
         (struct ior__piece){.bytes = out->room, .capacity = IOR__OUTPUT_ROOM, .kind = IOR__PIECE_COPY, .inside = true};
 }

@@ -44,6 +44,7 @@ static inline int *ior__piece_fds(const struct ior__piece *piece)
 #define IOR__OUTPUT_BLOCK 2048u
 
 struct ior__output {
+    struct iovec small; /* the bytes of a small queue: they begin where `room` does, always */
     struct ior__piece *head, *tail;
     uint64_t bytes;           /* what is left to write, file ranges included */
     uint64_t charge;          /* what counts towards the marks: bytes, but those of file ranges */
@@ -106,7 +107,7 @@ static inline void ior__output_open(struct ior_resource *res)
         return;
     res->bits &= ~IOR__SMALL;
     out->head = out->tail = &out->first_piece;
-    out->first_piece.end = out->charge = out->bytes;
+    out->first_piece.end = out->charge = out->bytes = out->small.iov_len;
 }
 
 /* What sending does, for queues of another form (datagrams): looks for room, makes the queue, counts what was added. */
@@ -121,7 +122,9 @@ void ior__output_release(struct ior_resource *res);
 static inline uint64_t ior__output_left(const struct ior_resource *res)
 {
     const struct ior__output *out = res->output;
-    return out ? out->bytes : 0;
+    if (!out)
+        return 0;
+    return (res->bits & IOR__SMALL) ? out->small.iov_len : out->bytes;
 }
 
 /* Makes a block an empty queue. */
@@ -145,15 +148,13 @@ void ior__flush_small_less(struct ior_resource *res, ssize_t n);
 static inline bool ior__flush_small(struct ior_runtime *rt, struct ior_resource *res)
 {
     struct ior__output *out = res->output;
-    rt->small_iov.iov_base = out->room;
-    rt->small_iov.iov_len = (size_t)out->bytes;
-    ssize_t n = rt->os->send(rt->os->arg, res->fd, &rt->small_iov, 1);
-    if (IOR_UNLIKELY((uint64_t)n != out->bytes)) {
+    ssize_t n = rt->os->send(rt->os->arg, res->fd, &out->small, 1);
+    if (IOR_UNLIKELY((size_t)n != out->small.iov_len)) {
         ior__flush_small_less(res, n);
         return false;
     }
     res->bits &= ~(IOR__SMALL | (uint32_t)IOR__IN_WORK);
-    res->written += out->bytes;
+    res->written += (size_t)n;
     res->output = NULL;
     ior__touch_idle(res);
     ior__output_put(rt, out);

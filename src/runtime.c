@@ -159,8 +159,6 @@ int ior_runtime_new(const struct ior_config *config, const struct ior_handler *h
     rt->records = ior__alloc(rt->budget_records * sizeof(*rt->records));
     rt->read_buf = ior__alloc(rt->read_bytes);
     rt->read_cap = rt->read_buf ? rt->read_bytes : 0;
-    rt->data_event.type = IOR_EV_DATA;
-    rt->data_event.data.bytes = rt->read_buf;
     err = rt->owner && rt->records && rt->read_buf ? open_engine(rt, &in) : -ENOMEM;
     struct ior_context *cx;
     if (err == 0) {

@@ -192,14 +192,21 @@ static int reserve(struct ior_resource *res, size_t len, unsigned char **ret)
 static inline bool send_first(struct ior_runtime *rt, struct ior_resource *res, const void *bytes, size_t len)
 {
     struct ior__output *out = rt->pool;
-    if (IOR_UNLIKELY(res->output || !out || len - 1 >= IOR__OUTPUT_ROOM || !bytes))
+    if (IOR_UNLIKELY((res->bits & IOR__SEND_UNUSUAL_BITS) || res->output || !out || len - 1 >= IOR__OUTPUT_ROOM ||
+                     !bytes))
         return false;
     res->output = ior__output_get(rt);
-    out->bytes = len;
-    res->bits |= IOR__SMALL;
-    ior__work_add(rt, res);
+    out->small.iov_len = len;
+    res->bits |= IOR__SMALL | (uint32_t)IOR__IN_WORK;
+    ior__queue_add(&rt->work, res);
     memcpy(out->room, bytes, len);
     return true;
+}
+
+static inline struct ior_resource *find_own(const struct ior_context *cx, ior_id id)
+{
+    struct ior_resource *res = ior__slots_find(&cx->rt->slots, id);
+    return res && res->cx == cx ? res : NULL;
 }
 
 static IOR_APART int send_more(struct ior_context *cx, ior_id id, const void *bytes, size_t len)
@@ -225,12 +232,10 @@ static IOR_APART int send_more(struct ior_context *cx, ior_id id, const void *by
 int ior_send(struct ior_context *cx, ior_id id, const void *bytes, size_t len)
 {
     if (IOR_LIKELY(cx && ior__on_thread(cx->rt))) {
-        struct ior_resource *res = cx->rt->lent_to; /* mostly one answers whom one hears */
+        struct ior_resource *res = cx->lent_to; /* mostly one answers whom one hears */
         if (!res || res->id != id)
-            res = ior__slots_find(&cx->rt->slots, id);
-        if (IOR_LIKELY(res && res->cx == cx &&
-                       (res->bits & (IOR__STREAM | IOR__TIGHT | IOR__NO_SEND_BITS)) == IOR__STREAM &&
-                       send_first(cx->rt, res, bytes, len)))
+            res = find_own(cx, id);
+        if (IOR_LIKELY(res && send_first(cx->rt, res, bytes, len)))
             return 0;
     }
     return send_more(cx, id, bytes, len);

@@ -57,6 +57,8 @@ int ior__context_new(struct ior_runtime *rt, const struct ior_handler *handler, 
         cx->handler.transport = ignore;
     rt->tickers += copy.tick != NULL;
     cx->self = self;
+    cx->data_event.type = IOR_EV_DATA;
+    cx->data_event.data.bytes = rt->read_buf;
     struct ior_context **link = &rt->contexts;
     while (*link)
         link = &(*link)->next;

@@ -161,10 +161,10 @@ int ior_unread(struct ior_context *cx, ior_id id, size_t len)
     int err = ior__find(cx, id, &res);
     if (err < 0)
         return err;
-    struct ior_runtime *rt = cx->rt;
     if (!(res->bits & IOR__STREAM))
         return -EOPNOTSUPP;
-    if (rt->lent_to != res || len > rt->data_event.data.len)
+    const struct ior_event_data *lent = &cx->data_event.data;
+    if (cx->lent_to != res || len > lent->len)
         return -EINVAL;
     struct ior__stream *stream = stream_of(res);
     if (len > stream->opts->unread_max)
@@ -180,8 +180,10 @@ int ior_unread(struct ior_context *cx, ior_id id, size_t len)
         unread->capacity = len;
         stream->unread = unread;
     }
-    if (unread) {
-        memcpy(unread->bytes, rt->read_buf + rt->data_event.data.len - len, len);
+    if (len == 0) {
+        ior__unread_free(stream);
+    } else {
+        memcpy(unread->bytes, (const unsigned char *)lent->bytes + lent->len - len, len);
         unread->len = len;
     }
     return 0;
@@ -221,19 +223,20 @@ static bool read_room(struct ior_runtime *rt, size_t held)
     if (!grown)
         return false;
     rt->read_buf = grown;
-    rt->data_event.data.bytes = grown;
     rt->read_cap = need;
+    for (struct ior_context *cx = rt->contexts; cx; cx = cx->next)
+        cx->data_event.data.bytes = grown;
     return true;
 }
 
 /* ---- reading ---- */
 
-static IOR_APART void deliver(struct ior_runtime *rt, struct ior_resource *res, size_t len)
+static IOR_APART void deliver(struct ior_resource *res, size_t len)
 {
     struct ior__stream *stream = stream_of(res);
     if (stream->unread)
         stream->unread->len = 0; /* they are part of what is lent */
-    ior__lend(rt, res, len);
+    ior__lend(res, len);
     if (stream->unread && stream->unread->len == 0)
         ior__unread_free(stream);
 }
@@ -251,7 +254,7 @@ static void deliver_again(struct ior_resource *res)
         return;
     }
     memcpy(res->cx->rt->read_buf, unread->bytes, unread->len);
-    deliver(res->cx->rt, res, unread->len);
+    deliver(res, unread->len);
 }
 
 static void tell_eof(struct ior_resource *res)
@@ -282,7 +285,7 @@ static IOR_APART ssize_t was_read(struct ior_resource *res, unsigned io, size_t 
         }
         if (held > 0)
             memcpy(rt->read_buf, stream_of(res)->unread->bytes, held);
-        deliver(rt, res, held + (size_t)n);
+        deliver(res, held + (size_t)n);
         return n;
     }
     if (n == 0) {

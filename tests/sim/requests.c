@@ -249,11 +249,16 @@ static void watch_act(struct service *service, struct reg *reg)
     struct story *s = service->s;
     struct conn *conn = reg->conn;
     if (once_in(s, 2)) {
-        if (!conn->lost)
-            (void)ior_sim_ready(s->sim, conn->fd, (unsigned)pick(s, 16));
+        if (!conn->lost) {
+            uint64_t set = pick(s, 16);
+            unsigned ready = (set & 1 ? IOR_READ : 0u) | (set & 2 ? IOR_WRITE : 0u) | (set & 4 ? IOR_HUP : 0u) |
+                             (set & 8 ? IOR_ERR : 0u);
+            (void)ior_sim_ready(s->sim, conn->fd, ready);
+        }
         return;
     }
-    unsigned io = (unsigned)pick(s, 4);
+    static const unsigned interests[] = {IOR_NONE, IOR_READ, IOR_WRITE, IOR_READ | IOR_WRITE};
+    unsigned io = interests[pick(s, 4)];
     if (done(reg, ASK(s, ior_interest(service->cx, reg->id, io)), "interest"))
         conn->interest = io;
 }

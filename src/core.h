@@ -154,7 +154,7 @@ struct ior_context {
     struct ior_handler
         handler; /* a copy: members the user's version lacks are NULL; listener and transport never are */
     void *self;
-    struct ior_event data_event;  /* its type and bytes are set for good */
+    struct ior_event data_event;  /* its type is set for good; its length is 0 but in a data event */
     struct ior_resource *lent_to; /* in a data event: whose it is */
     struct ior_controller *ctl;
     struct ior_context *next;
@@ -182,9 +182,11 @@ struct ior_runtime {
     uint32_t *fd_owners;     /* by fd: 1 + the slot of the resource registered with it, 0: none */
     uint32_t fd_owner_count;
     struct ior__sending sending;
-    bool does_io;       /* the engine does: IOR_ENGINE_DOES_IO */
-    bool sends_awaited; /* something waits for what a send comes to */
-    unsigned char *read_buf;
+    bool does_io;             /* the engine does: IOR_ENGINE_DOES_IO */
+    bool sends_awaited;       /* something waits for what a send comes to */
+    unsigned char *read_buf;  /* reads go into it, and what they bring is lent from it */
+    unsigned char *read_at;   /* the next one: behind what queues borrow until the end of the turn (output.h) */
+    unsigned char *read_last; /* the last place where borrowing leaves room for a read */
     size_t read_cap;
     size_t read_short_most; /* a read of 1 .. so many bytes is a short one: read_bytes - 1 */
     uint32_t read_bytes;
@@ -387,6 +389,7 @@ uint64_t ior__stop_deadline(const struct ior_runtime *rt);
 
 /* ---- runtime.c ---- */
 int ior__runtime_start(struct ior_runtime *rt);
+void ior__read_buf_set(struct ior_runtime *rt, unsigned char *bytes, size_t len);
 
 /* ---- guard.c: tells a forked child from its parent ---- */
 _Atomic uintptr_t *ior__guard_new(void);

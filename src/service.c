@@ -58,7 +58,6 @@ int ior__context_new(struct ior_runtime *rt, const struct ior_handler *handler, 
     rt->tickers += copy.tick != NULL;
     cx->self = self;
     cx->data_event.type = IOR_EV_DATA;
-    cx->data_event.data.bytes = rt->read_buf;
     struct ior_context **link = &rt->contexts;
     while (*link)
         link = &(*link)->next;

@@ -163,10 +163,11 @@ void act_accept(struct service *service, struct reg *reg, const struct ior_event
         send_some(service, conn->reg);
 }
 
-void act_data(struct service *service, struct reg *reg, size_t len)
+void act_data(struct service *service, struct reg *reg, const struct ior_event_data *data)
 {
     struct story *s = service->s;
     struct conn *conn = reg->conn;
+    size_t len = data->len;
     for (unsigned times = 0; conn->kind == KIND_STREAM && !s->ending && times < 2 && once_in(s, 6); times++) {
         size_t back = (size_t)pick(s, (once_in(s, 2) ? len : len < 20 ? len : 20) + 1);
         int r = ASK(s, ior_unread(service->cx, reg->id, back));
@@ -184,8 +185,13 @@ void act_data(struct service *service, struct reg *reg, size_t len)
         if (conn->in.flow)
             conn->in.flow->heard = conn->consumed;
     }
+    if (conn->kind == KIND_STREAM) {
+        s->lent = (unsigned char *)(uintptr_t)data->bytes;
+        s->lent_len = len - (size_t)conn->held;
+    }
     if (may_answer(s, 5))
         send_some(service, reg);
+    s->lent_len = 0;
 }
 
 void act_ready(struct service *service, struct reg *reg, unsigned ready)

@@ -40,7 +40,7 @@ enum ior__bits {
     IOR__NO_WRITE = 1u << 22,   /* the fd is read-only */
     IOR__SOCKET = 1u << 23,
     IOR__LOST = 1u << 24,       /* somebody else closed the fd: its number is not ours to close */
-    IOR__TIGHT = 1u << 25,      /* a block of output can be past its marks */
+    IOR__TIGHT = 1u << 25,      /* a block of output can be past its marks; set for all kinds but streams */
     IOR__LISTENER = 1u << 26,   /* the family: events go to handler.listener */
     IOR__STREAM = 1u << 27,     /* of ior__stream_ops */
     IOR__DEAF = 1u << 28,       /* the engine does not watch for reading */
@@ -68,6 +68,9 @@ enum ior__bits {
 #define IOR__WRITE_UNUSUAL_BITS                                                                              \
     (IOR__ENDING | IOR__CONNECTING | IOR__BLOCKED | IOR__BACKOFF | IOR__WRITE_DEAD | IOR__FULL | IOR__OWED | \
      IOR__FINISHING | IOR__CLOSING | IOR__SHRINK | IOR__TOLD_ERROR | IOR__DEAF)
+
+/* What makes a send something else than the first bytes of a small queue. */
+#define IOR__SEND_UNUSUAL_BITS (IOR__NO_SEND_BITS | IOR__TIGHT | IOR__IN_WORK)
 
 /* What makes a send something else than an append. */
 #define IOR__NO_SEND_BITS                                                                                              \
@@ -115,7 +118,7 @@ struct ior__ready {
 
 /* A FIFO list of resources, linked through next_work. `end` is where the next one goes. */
 struct ior__queue {
-    struct ior_resource *first;
+    struct ior_resource *first; /* NULL: empty; the last one's link is set when the list is taken */
     struct ior_resource **end;
 };
 
@@ -127,9 +130,17 @@ static inline void ior__queue_clear(struct ior__queue *queue)
 
 static inline void ior__queue_add(struct ior__queue *queue, struct ior_resource *res)
 {
-    res->next_work = NULL;
     *queue->end = res;
     queue->end = &res->next_work;
+}
+
+/* Takes the whole list, which ends with NULL from then on. */
+static inline struct ior_resource *ior__queue_take(struct ior__queue *queue)
+{
+    struct ior_resource *first = queue->first;
+    *queue->end = NULL;
+    ior__queue_clear(queue);
+    return first;
 }
 
 enum ior__phase {
@@ -146,6 +157,8 @@ struct ior_context {
     struct ior_handler
         handler; /* a copy: members the user's version lacks are NULL; listener and transport never are */
     void *self;
+    struct ior_event data_event;  /* its type is set for good; its length is 0 but in a data event */
+    struct ior_resource *lent_to; /* in a data event: whose it is */
     struct ior_controller *ctl;
     struct ior_context *next;
     uint32_t resources;
@@ -173,17 +186,16 @@ struct ior_runtime {
     uint32_t *fd_owners;     /* by fd: 1 + the slot of the resource registered with it, 0: none */
     uint32_t fd_owner_count;
     struct ior__sending sending;
-    bool does_io;       /* the engine does: IOR_ENGINE_DOES_IO */
-    bool sends_awaited; /* something waits for what a send comes to */
-    unsigned char *read_buf;
+    bool does_io;             /* the engine does: IOR_ENGINE_DOES_IO */
+    bool sends_awaited;       /* something waits for what a send comes to */
+    unsigned char *read_buf;  /* reads go into it, and what they bring is lent from it */
+    unsigned char *read_at;   /* the next one: behind what queues borrow until the end of the turn (output.h) */
+    unsigned char *read_last; /* the last place where borrowing leaves room for a read */
     size_t read_cap;
     size_t read_short_most; /* a read of 1 .. so many bytes is a short one: read_bytes - 1 */
     uint32_t read_bytes;
     uint32_t budget_reads;
-    /* what is lent to the service in the callback that runs now */
-    struct ior_event data_event; /* type and bytes are set for good */
-    struct iovec small_iov;      /* not on the stack, where it would cost a canary each time */
-    struct ior_resource *lent_to;
+    /* what is on offer to the service in the callback that runs now */
     struct ior__accepting *accepting;
     struct ior_os_fds *offered; /* inside FDS: those that are not taken yet */
     /* output.c */
@@ -383,6 +395,7 @@ uint64_t ior__stop_deadline(const struct ior_runtime *rt);
 
 /* ---- runtime.c ---- */
 int ior__runtime_start(struct ior_runtime *rt);
+void ior__read_buf_set(struct ior_runtime *rt, unsigned char *bytes, size_t len);
 
 /* ---- guard.c: tells a forked child from its parent ---- */
 _Atomic uintptr_t *ior__guard_new(void);

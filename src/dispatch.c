@@ -221,6 +221,7 @@ void ior__dispatch(struct ior_runtime *rt, int count)
 {
     uint32_t left_over = rt->ready.count;
     rt->records_taken += (uint64_t)count;
+    rt->read_at = rt->read_buf; /* nothing is borrowed any more */
     if (IOR_UNLIKELY(rt->does_io))
         dispatch_finished(rt, count);
     else

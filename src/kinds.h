@@ -90,17 +90,19 @@ void ior__stream_opts_unref(struct ior__stream_opts *opts);
 struct ior_resource *ior__stream_new(int fd, struct ior__stream_opts *opts, uint32_t bits);
 /* ior__attach_resource, with the stream's idle deadline. */
 int ior__stream_attach(struct ior_context *cx, struct ior_resource *res, uint32_t tell_bits, ior_id *ret_id);
-/* Lends the first bytes of the read buffer to the service for the length of its callback. */
+/* Lends the first bytes at read_at to the service for the length of its callback. */
 static inline void ior__lend(struct ior_runtime *rt, struct ior_resource *res, size_t len)
 {
     struct ior_context *cx = res->cx;
-    struct ior_event *ev = &rt->data_event;
-    rt->lent_to = res;
+    struct ior_event *ev = &cx->data_event;
+    cx->lent_to = res;
     ev->id = res->id;
     ev->user = res->user;
+    ev->data.bytes = rt->read_at;
     ev->data.len = len;
     cx->handler.transport(cx->self, cx, ev);
-    rt->lent_to = NULL;
+    ev->data.len = 0;
+    cx->lent_to = NULL;
 }
 
 /*
@@ -136,16 +138,14 @@ static IOR_INLINE void ior__stream_read(struct ior_runtime *rt, struct ior_resou
         ior__handle_io(res, IOR_READ);
         return;
     }
-    ssize_t n = by_engine ? rt->engine_ops->recv(rt->engine, res->fd, res->id, rt->read_buf, rt->read_bytes)
-                          : rt->os->recv(rt->os->arg, res->fd, rt->read_buf, rt->read_bytes);
+    ssize_t n = by_engine ? rt->engine_ops->recv(rt->engine, res->fd, res->id, rt->read_at, rt->read_bytes)
+                          : rt->os->recv(rt->os->arg, res->fd, rt->read_at, rt->read_bytes);
     if (IOR_UNLIKELY((size_t)n - 1 >= rt->read_short_most)) {
         ior__stream_read_more(res, n);
         return;
     }
     ior__touch_idle(res);
     ior__lend(rt, res, (size_t)n);
-    if (IOR_UNLIKELY(stream->unread && stream->unread->len == 0))
-        ior__unread_free(stream);
 }
 
 unsigned ior__stream_interest(const struct ior_resource *res);

@@ -263,6 +263,8 @@ int ior__attach_resource(struct ior_context *cx, struct ior_resource *res, uint3
     cx->resources++;
     res->cx = cx;
     res->bits = (res->bits & (IOR__KEPT_BITS | IOR__AGAIN)) | tell_bits;
+    if (!(res->bits & IOR__STREAM))
+        res->bits |= IOR__TIGHT;
     err = ior__ready_reserve(rt);
     if (err == 0)
         err = ior__output_enter(res, rt);
@@ -414,10 +416,9 @@ static IOR_APART void settle_one(struct ior_runtime *rt, struct ior_resource *re
 /* Step 5: writes, ends and changes of interest of this turn. What callbacks add here is for the next turn. */
 void ior__settle_work(struct ior_runtime *rt)
 {
-    struct ior_resource *res = rt->work.first;
+    struct ior_resource *res = ior__queue_take(&rt->work);
     /* An engine that does the I/O is asked to: then no resource has all of these bits. */
     const uint32_t small = rt->does_io ? UINT32_MAX : IOR__USUAL_BITS | IOR__SMALL;
-    ior__queue_clear(&rt->work);
     while (res) {
         struct ior_resource *next = res->next_work;
         bool only_writes = (res->bits & (small | IOR__WRITE_UNUSUAL_BITS)) == small;
@@ -530,8 +531,7 @@ static void sweep_ready(struct ior_runtime *rt)
 /* Step 6. What ends in these callbacks has its turn next time. */
 void ior__end_resources(struct ior_runtime *rt)
 {
-    struct ior_resource *res = rt->ended.first;
-    ior__queue_clear(&rt->ended);
+    struct ior_resource *res = ior__queue_take(&rt->ended);
     for (struct ior_resource *at = res; at; at = at->next_work) {
         if (at->bits & IOR__IN_READY) {
             sweep_ready(rt);

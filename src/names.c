@@ -187,20 +187,20 @@ static const struct error_name {
 #endif
 };
 
-/* Indexed by the set of IOR_READ, IOR_WRITE, IOR_HUP, IOR_ERR and IOR_BAD. */
+/* Indexed by the set of read, write, err, hup and bad, in the order of their flags. */
 static const char *const io_names[32] = {
     "none",
     "read",
     "write",
     "read|write",
-    "hup",
-    "read|hup",
-    "write|hup",
-    "read|write|hup",
     "err",
     "read|err",
     "write|err",
     "read|write|err",
+    "hup",
+    "read|hup",
+    "write|hup",
+    "read|write|hup",
     "hup|err",
     "read|hup|err",
     "write|hup|err",
@@ -209,14 +209,14 @@ static const char *const io_names[32] = {
     "read|bad",
     "write|bad",
     "read|write|bad",
-    "hup|bad",
-    "read|hup|bad",
-    "write|hup|bad",
-    "read|write|hup|bad",
     "err|bad",
     "read|err|bad",
     "write|err|bad",
     "read|write|err|bad",
+    "hup|bad",
+    "read|hup|bad",
+    "write|hup|bad",
+    "read|write|hup|bad",
     "hup|err|bad",
     "read|hup|err|bad",
     "write|hup|err|bad",
@@ -230,7 +230,8 @@ const char *ior_version(void)
 
 const char *ior_io_name(unsigned io)
 {
-    return io_names[io % IOR_COUNT_OF(io_names)];
+    const unsigned others = IOR_WRITE | IOR_ERR | IOR_HUP | IOR_BAD; /* there is a gap in front of them */
+    return io_names[(io & IOR_READ) | (io & others) >> 1];
 }
 
 static const struct error_name *find_error(int err)

@@ -9,6 +9,10 @@
  * Three sums, and what each is for: `bytes` are those still to be written (END's `unsent`); `charge` counts towards the
  * transport's marks; `memory` counts towards the runtime's cap (blocks, and shared buffers once).
  *
+ * Bytes that were lent to a service from the read buffer, and that it sends on, are not copied but borrowed: the room for
+ * them is made as for others, and they are moved there only if they are still in the queue after the end of the turn's
+ * writing. Until then no read goes there.
+ *
  * Invariants: bytes is the sum of end - start over the pieces; at the end of a turn no transport holds a queue without
  * pieces; nothing here calls a service but relax.
  */
@@ -125,6 +129,34 @@ static void drop_head(struct ior__output *out, struct ior_runtime *rt, const str
     ior_buf_unref(buf);
 }
 
+/* ---- borrowed bytes ---- */
+
+/* What was borrowed goes into the room that was made for it. */
+static void keep(struct ior__output *out)
+{
+    if (IOR_LIKELY(!out->borrows))
+        return;
+    out->borrows = false;
+    for (struct ior__piece *piece = out->head; piece; piece = piece->next) {
+        if (!piece->borrowed)
+            continue;
+        unsigned char *own = piece->inside ? out->room : (unsigned char *)(piece + 1);
+        memcpy(own + piece->start, piece->bytes + piece->start, (size_t)(piece->end - piece->start));
+        piece->bytes = own;
+        piece->borrowed = false;
+    }
+}
+
+void ior__output_keep_all(struct ior_runtime *rt)
+{
+    *rt->work.end = NULL;
+    for (struct ior_resource *res = rt->work.first; res; res = res->next_work) {
+        ior__output_open(res);
+        if (res->output)
+            keep(res->output);
+    }
+}
+
 /* ---- writing ---- */
 
 void ior__output_consume(struct ior_resource *res, uint64_t n)
@@ -193,11 +225,11 @@ static ssize_t copy_file(struct ior_resource *res, const struct ior__piece *piec
     size_t len = most < rt->read_bytes ? (size_t)most : rt->read_bytes;
     ssize_t got;
     do {
-        got = rt->os->pread(rt->os->arg, piece->fd, rt->read_buf, len, piece->start);
+        got = rt->os->pread(rt->os->arg, piece->fd, rt->read_at, len, piece->start);
     } while (got == -EINTR);
     if (got <= 0)
         return got;
-    struct iovec iov = {.iov_base = rt->read_buf, .iov_len = (size_t)got};
+    struct iovec iov = {.iov_base = rt->read_at, .iov_len = (size_t)got};
     ssize_t written = res->ops->write(res, &iov, 1);
     return written == 0 ? -EAGAIN : written; /* 0 would say that the file has ended */
 }
@@ -354,6 +386,8 @@ void ior__flush(struct ior_resource *res)
             write_out(res);
     }
     ior__output_release(res);
+    if (res->output)
+        keep(res->output);
     if (IOR_UNLIKELY(res->bits & (IOR__OWED | IOR__FULL)) && !(res->bits & (IOR__ENDING | IOR__WRITE_DEAD)))
         relax(res);
 }
@@ -413,6 +447,7 @@ void ior__output_leave(struct ior_resource *res)
     struct ior_runtime *rt = res->cx->rt;
     if (!out)
         return;
+    keep(out);
     out->os = rt->os;
     rt->blocks--;
     rt->output_bytes -= out->memory + count_bufs(out, rt, ior__buf_uncount);

@@ -3,6 +3,8 @@
 #ifndef IOR_SRC_OUTPUT_H
 #define IOR_SRC_OUTPUT_H
 
+#include <string.h>
+
 #include "datagram.h"
 #include "kinds.h"
 
@@ -25,8 +27,9 @@ struct ior__piece {
     uint32_t capacity; /* COPY, FDS: room behind bytes */
     uint32_t cost;     /* of its bookkeeping */
     uint8_t kind;
-    uint8_t fds; /* FDS: how many */
-    bool inside; /* it is output.first_piece, not a block of its own */
+    uint8_t fds;   /* FDS: how many */
+    bool inside;   /* it is output.first_piece, not a block of its own */
+    bool borrowed; /* COPY: bytes is in the read buffer; the room of its own has not been used yet */
 };
 
 /* The fds of a piece. */
@@ -44,6 +47,7 @@ static inline int *ior__piece_fds(const struct ior__piece *piece)
 #define IOR__OUTPUT_BLOCK 2048u
 
 struct ior__output {
+    struct iovec small; /* the bytes of a small queue: in `room`, or borrowed */
     struct ior__piece *head, *tail;
     uint64_t bytes;           /* what is left to write, file ranges included */
     uint64_t charge;          /* what counts towards the marks: bytes, but those of file ranges */
@@ -56,6 +60,7 @@ struct ior__output {
     uint64_t in_flight;         /* without an owner: they are written, and still in the queue; 0: none */
     const struct ior_os *os;    /* of a queue that has left its runtime: what closes its files */
     struct ior__piece first_piece;
+    bool borrows; /* a piece is borrowed */
     unsigned char room[];
 };
 
@@ -105,8 +110,10 @@ static inline void ior__output_open(struct ior_resource *res)
     if (!(res->bits & IOR__SMALL))
         return;
     res->bits &= ~IOR__SMALL;
+    if (out->small.iov_base != out->room)
+        memcpy(out->room, out->small.iov_base, out->small.iov_len);
     out->head = out->tail = &out->first_piece;
-    out->first_piece.end = out->charge = out->bytes;
+    out->first_piece.end = out->charge = out->bytes = out->small.iov_len;
 }
 
 /* What sending does, for queues of another form (datagrams): looks for room, makes the queue, counts what was added. */
@@ -121,8 +128,13 @@ void ior__output_release(struct ior_resource *res);
 static inline uint64_t ior__output_left(const struct ior_resource *res)
 {
     const struct ior__output *out = res->output;
-    return out ? out->bytes : 0;
+    if (!out)
+        return 0;
+    return (res->bits & IOR__SMALL) ? out->small.iov_len : out->bytes;
 }
+
+/* Borrowed bytes of all queues are moved into them: the read buffer is needed. Not at the end of the turn. */
+void ior__output_keep_all(struct ior_runtime *rt);
 
 /* Makes a block an empty queue. */
 void ior__output_prime(struct ior__output *out);
@@ -145,15 +157,13 @@ void ior__flush_small_less(struct ior_resource *res, ssize_t n);
 static inline bool ior__flush_small(struct ior_runtime *rt, struct ior_resource *res)
 {
     struct ior__output *out = res->output;
-    rt->small_iov.iov_base = out->room;
-    rt->small_iov.iov_len = (size_t)out->bytes;
-    ssize_t n = rt->os->send(rt->os->arg, res->fd, &rt->small_iov, 1);
-    if (IOR_UNLIKELY((uint64_t)n != out->bytes)) {
+    ssize_t n = rt->os->send(rt->os->arg, res->fd, &out->small, 1);
+    if (IOR_UNLIKELY((size_t)n != out->small.iov_len)) {
         ior__flush_small_less(res, n);
         return false;
     }
     res->bits &= ~(IOR__SMALL | (uint32_t)IOR__IN_WORK);
-    res->written += out->bytes;
+    res->written += (size_t)n;
     res->output = NULL;
     ior__touch_idle(res);
     ior__output_put(rt, out);

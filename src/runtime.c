@@ -31,6 +31,8 @@
 #define JOB_THREADS_MOST 1024u
 #define OUTPUT_CAP_DEFAULT ((size_t)256 << 20)
 #define OUTPUT_CAP_MIN ((size_t)64 << 10)
+#define BORROW_READS 16u              /* the read buffer is so many times as large as one read needs, */
+#define BORROW_MOST ((size_t)1 << 20) /* but at most so many bytes larger */
 #define WAIT_BACKOFF_FIRST_NS IOR_NS_PER_MS
 #define WAIT_BACKOFF_MOST_NS (100 * IOR_NS_PER_MS)
 
@@ -120,6 +122,25 @@ static int open_engine(struct ior_runtime *rt, const struct ior_config *config)
     return err;
 }
 
+void ior__read_buf_set(struct ior_runtime *rt, unsigned char *bytes, size_t len)
+{
+    rt->read_buf = rt->read_at = bytes;
+    rt->read_cap = len;
+    /* An engine that writes has no end of the turn by which it has written: nothing is borrowed then. */
+    rt->read_last = rt->does_io ? bytes : bytes + len - rt->read_bytes;
+}
+
+static int make_read_buf(struct ior_runtime *rt)
+{
+    size_t borrowed = rt->read_bytes < BORROW_MOST / BORROW_READS ? BORROW_READS * rt->read_bytes : BORROW_MOST;
+    size_t len = rt->read_bytes + (rt->does_io ? 0 : borrowed);
+    unsigned char *bytes = ior__alloc(len);
+    if (!bytes)
+        return -ENOMEM;
+    ior__read_buf_set(rt, bytes, len);
+    return 0;
+}
+
 static void runtime_release(struct ior_runtime *rt, bool in_child)
 {
     ior__jobs_free(rt, in_child);
@@ -157,11 +178,9 @@ int ior_runtime_new(const struct ior_config *config, const struct ior_handler *h
     set_limits(rt, &in);
     rt->owner = ior__guard_new();
     rt->records = ior__alloc(rt->budget_records * sizeof(*rt->records));
-    rt->read_buf = ior__alloc(rt->read_bytes);
-    rt->read_cap = rt->read_buf ? rt->read_bytes : 0;
-    rt->data_event.type = IOR_EV_DATA;
-    rt->data_event.data.bytes = rt->read_buf;
-    err = rt->owner && rt->records && rt->read_buf ? open_engine(rt, &in) : -ENOMEM;
+    err = rt->owner && rt->records ? open_engine(rt, &in) : -ENOMEM;
+    if (err == 0)
+        err = make_read_buf(rt);
     struct ior_context *cx;
     if (err == 0) {
         rt->now_ns = rt->os->clock(rt->os->arg);

@@ -17,6 +17,7 @@
 #define SHARED_PIECE_BYTES 8192u /* a block that small sends share */
 #define SMALL_PIECE_BYTES 64u    /* copied bytes between shared buffers */
 #define BUF_COST (2 * (uint32_t)sizeof(struct ior__piece) + SMALL_PIECE_BYTES)
+#define BORROW_ALIGN 64u /* of what is read behind borrowed bytes: a line of the cache */
 #define FILE_COST IOR__FD_COST
 
 /* Why a transport takes no sends. */
@@ -127,7 +128,7 @@ static void append(struct ior__output *out, struct ior__piece *piece)
 
 static bool has_room(const struct ior__piece *piece, size_t len)
 {
-    return piece && piece->kind == IOR__PIECE_COPY && piece->capacity - piece->end >= len;
+    return piece && piece->kind == IOR__PIECE_COPY && !piece->borrowed && piece->capacity - piece->end >= len;
 }
 
 /* How large a new block for `len` bytes is: small sends share one, unless shared buffers stand between them. */
@@ -186,20 +187,50 @@ static int reserve(struct ior_resource *res, size_t len, unsigned char **ret)
 }
 
 /*
+ * Whether the queue can borrow these bytes, at least one, until the end of the turn: they are lent to the service just
+ * now, and there is room to read behind them.
+ */
+static inline bool borrow(const struct ior_context *cx, const void *bytes, size_t len)
+{
+    struct ior_runtime *rt = cx->rt;
+    const struct ior_event_data *lent = &cx->data_event.data;
+    uintptr_t last = (uintptr_t)bytes + (len - 1);
+    if (last - (uintptr_t)lent->bytes >= lent->len)
+        return false; /* one object holds them all: where the last byte is lent, the others are */
+    uintptr_t next = (last + BORROW_ALIGN) & ~(uintptr_t)(BORROW_ALIGN - 1);
+    if (next > (uintptr_t)rt->read_last)
+        return false;
+    if (next > (uintptr_t)rt->read_at)
+        rt->read_at = (unsigned char *)next;
+    return true;
+}
+
+/*
  * The first bytes of a turn, mostly the only ones: they fit the block of a new queue, which is below every mark. False:
  * not so, and nothing has happened.
  */
-static inline bool send_first(struct ior_runtime *rt, struct ior_resource *res, const void *bytes, size_t len)
+static inline bool send_first(const struct ior_context *cx, struct ior_resource *res, const void *bytes, size_t len)
 {
+    struct ior_runtime *rt = cx->rt;
     struct ior__output *out = rt->pool;
-    if (IOR_UNLIKELY(res->output || !out || len - 1 >= IOR__OUTPUT_ROOM || !bytes))
+    if (IOR_UNLIKELY((res->bits & IOR__SEND_UNUSUAL_BITS) || res->output || !out || len - 1 >= IOR__OUTPUT_ROOM))
         return false;
+    bool borrowed = borrow(cx, bytes, len);
+    if (IOR_UNLIKELY(!borrowed && !bytes))
+        return false;
+    out->small = (struct iovec){.iov_base = borrowed ? (void *)(uintptr_t)bytes : out->room, .iov_len = len};
     res->output = ior__output_get(rt);
-    out->bytes = len;
-    res->bits |= IOR__SMALL;
-    ior__work_add(rt, res);
-    memcpy(out->room, bytes, len);
+    res->bits |= IOR__SMALL | (uint32_t)IOR__IN_WORK;
+    ior__queue_add(&rt->work, res);
+    if (!borrowed)
+        memcpy(out->room, bytes, len);
     return true;
+}
+
+static inline struct ior_resource *find_own(const struct ior_context *cx, ior_id id)
+{
+    struct ior_resource *res = ior__slots_find(&cx->rt->slots, id);
+    return res && res->cx == cx ? res : NULL;
 }
 
 static IOR_APART int send_more(struct ior_context *cx, ior_id id, const void *bytes, size_t len)
@@ -218,19 +249,24 @@ static IOR_APART int send_more(struct ior_context *cx, ior_id id, const void *by
     err = reserve(res, len, &to);
     if (err < 0)
         return err;
-    memcpy(to, bytes, len);
+    struct ior__output *out = res->output;
+    bool alone = out->tail->end == len;
+    if (alone && borrow(cx, bytes, len)) {
+        out->tail->bytes = (unsigned char *)(uintptr_t)bytes;
+        out->tail->borrowed = out->borrows = true;
+    } else {
+        memcpy(to, bytes, len);
+    }
     return taken(cx->rt, res, len, len);
 }
 
 int ior_send(struct ior_context *cx, ior_id id, const void *bytes, size_t len)
 {
     if (IOR_LIKELY(cx && ior__on_thread(cx->rt))) {
-        struct ior_resource *res = cx->rt->lent_to; /* mostly one answers whom one hears */
+        struct ior_resource *res = cx->lent_to; /* mostly one answers whom one hears */
         if (!res || res->id != id)
-            res = ior__slots_find(&cx->rt->slots, id);
-        if (IOR_LIKELY(res && res->cx == cx &&
-                       (res->bits & (IOR__STREAM | IOR__TIGHT | IOR__NO_SEND_BITS)) == IOR__STREAM &&
-                       send_first(cx->rt, res, bytes, len)))
+            res = find_own(cx, id);
+        if (IOR_LIKELY(res && send_first(cx, res, bytes, len)))
             return 0;
     }
     return send_more(cx, id, bytes, len);

@@ -57,6 +57,7 @@ int ior__context_new(struct ior_runtime *rt, const struct ior_handler *handler, 
         cx->handler.transport = ignore;
     rt->tickers += copy.tick != NULL;
     cx->self = self;
+    cx->data_event.type = IOR_EV_DATA;
     struct ior_context **link = &rt->contexts;
     while (*link)
         link = &(*link)->next;

@@ -18,7 +18,6 @@
 #include <string.h>
 
 #define GENERATION_SHIFT 4
-#define FREE_MARK 1u
 #define SLOTS_FIRST 64u
 
 static uint64_t pack(uint32_t index, uint64_t generation)
@@ -47,12 +46,12 @@ void ior__slots_deinit(struct ior__slots *slots)
 /* Puts a slot at the end of the free list; its next use has `generation`. */
 static void put_free(struct ior__slots *slots, uint32_t index, uint64_t generation)
 {
-    slots->table[index] = pack(IOR__SLOT_NONE, generation) | FREE_MARK;
+    slots->table[index] = pack(IOR__SLOT_NONE, generation) | IOR__SLOT_FREE;
     if (slots->free_last == IOR__SLOT_NONE) {
         slots->free_first = index;
     } else {
         ior__slot *last = &slots->table[slots->free_last];
-        *last = pack(index, generation_of(*last)) | FREE_MARK;
+        *last = pack(index, generation_of(*last)) | IOR__SLOT_FREE;
     }
     slots->free_last = index;
 }
@@ -72,7 +71,7 @@ static int make_slot(struct ior__slots *slots, uint32_t *ret_index)
         slots->capacity = capacity;
     }
     slots->made++;
-    slots->table[index] = pack(IOR__SLOT_NONE, 1) | FREE_MARK;
+    slots->table[index] = pack(IOR__SLOT_NONE, 1) | IOR__SLOT_FREE;
     *ret_index = index;
     return 0;
 }
@@ -106,10 +105,11 @@ void ior__slots_remove(struct ior__slots *slots, uint64_t id)
     if (generation < IOR__GENERATION_MAX)
         put_free(slots, index, generation + 1);
     else
-        slots->table[index] = pack(IOR__SLOT_NONE, generation) | FREE_MARK; /* retired: in no list, for good */
+        slots->table[index] = pack(IOR__SLOT_NONE, generation) | IOR__SLOT_FREE; /* retired: in no list, for good */
 }
 
 void *ior__slots_at(const struct ior__slots *slots, uint32_t index)
 {
-    return ior__slot_ptr(slots->table[index]);
+    ior__slot slot = slots->table[index];
+    return (slot & IOR__SLOT_FREE) ? NULL : (void *)(uintptr_t)slot;
 }

@@ -11,7 +11,7 @@
 #define IOR__GENERATION_MAX ((UINT64_C(1) << 36) - 1)
 
 /*
- * A slot: live, the address of what it was given; free, bit 0 is set, and it packs the next free slot and the
+ * A slot: live, the address of what it was given; free, IOR__SLOT_FREE is set, and it packs the next free slot and the
  * generation of its next use. What is given begins with its id (uint64_t).
  */
 typedef uint64_t ior__slot;
@@ -38,11 +38,7 @@ void ior__slots_remove(struct ior__slots *slots, uint64_t id);
 /* The pointer of slot number `index` (0 .. made - 1), NULL where it is free. */
 void *ior__slots_at(const struct ior__slots *slots, uint32_t index);
 
-/* What a slot holds: NULL where it is free. */
-static inline void *ior__slot_ptr(ior__slot slot)
-{
-    return IOR_UNLIKELY(slot & 1) ? NULL : (void *)(uintptr_t)slot;
-}
+#define IOR__SLOT_FREE UINT64_C(1)
 
 /* The pointer of a live id, else NULL. */
 static inline void *ior__slots_find(const struct ior__slots *slots, uint64_t id)
@@ -50,8 +46,11 @@ static inline void *ior__slots_find(const struct ior__slots *slots, uint64_t id)
     uint32_t index = (uint32_t)(id >> IOR__SLOT_SHIFT);
     if (IOR_UNLIKELY(index >= slots->made))
         return NULL;
-    uint64_t *ptr = ior__slot_ptr(slots->table[index]);
-    return IOR_LIKELY(ptr && *ptr == id) ? ptr : NULL;
+    ior__slot slot = slots->table[index];
+    if (IOR_UNLIKELY(slot & IOR__SLOT_FREE))
+        return NULL;
+    uint64_t *ptr = (void *)(uintptr_t)slot;
+    return IOR_LIKELY(*ptr == id) ? ptr : NULL;
 }
 
 #endif

@@ -22,14 +22,17 @@ static void the_version_is_the_headers(void **state)
 static void each_set_of_flags_has_its_name(void **state)
 {
     static const char *const names[] = {"read", "write", "hup", "err", "bad"};
+    static const unsigned flags[] = {IOR_READ, IOR_WRITE, IOR_HUP, IOR_ERR, IOR_BAD};
 
     (void)state;
-    for (unsigned io = 0; io < 32; io++) {
+    for (unsigned set = 0; set < 32; set++) {
         char expected[64] = "";
+        unsigned io = 0;
 
         for (unsigned bit = 0; bit < 5; bit++) {
-            if (!(io & 1u << bit))
+            if (!(set & 1u << bit))
                 continue;
+            io |= flags[bit];
             if (*expected)
                 strcat(expected, "|");
             strcat(expected, names[bit]);

@@ -66,6 +66,11 @@ static uint64_t any(uint64_t below)
     return (w.random >> 11) % below;
 }
 
+static unsigned any_flags(void)
+{
+    return (any(2) ? IOR_READ : 0u) | (any(2) ? IOR_WRITE : 0u);
+}
+
 static struct conn *conn_of(ior_id id)
 {
     for (int i = w.n; i-- > 0;)
@@ -336,10 +341,10 @@ static void others_act(void)
         stale_acts();
         break;
     case 0:
-        script_ready(r->script, w.watch_fds[i], (unsigned)any(16));
+        script_ready(r->script, w.watch_fds[i], any_flags() | (any(2) ? IOR_HUP : 0u) | (any(2) ? IOR_ERR : 0u));
         break;
     case 1:
-        (void)ior_interest(r->cx, w.watches[i], (unsigned)any(4));
+        (void)ior_interest(r->cx, w.watches[i], any_flags());
         break;
     case 2:
         (void)(any(2) ? rec_pause(r, w.watches[i]) : rec_resume(r, w.watches[i]));
@@ -587,7 +592,7 @@ static void story(void)
     rec_begin(w.r);
     for (int i = 0; i < 4; i++) {
         w.watch_fds[i] = script_fd(w.r->script, IOR_FD_OTHER);
-        w.watches[i] = rec_watch(w.r, w.watch_fds[i], (unsigned)any(4));
+        w.watches[i] = rec_watch(w.r, w.watch_fds[i], any_flags());
     }
     w.file = script_file(w.r->script, UINT64_C(1) << 40);
     w.listener_id = rec_listen(w.r, "192.0.2.1:80", NULL, &w.listener);

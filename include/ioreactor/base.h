@@ -23,14 +23,17 @@ extern "C" {
 typedef uint64_t ior_id;
 typedef uint64_t ior_timer_id;
 
-/* What happened to an fd, and what is wanted of it: a set. HUP and ERR are always told and need not be asked for. */
+/*
+ * What happened to an fd, and what is wanted of it: a set. HUP and ERR are always told and need not be asked for. The
+ * values are those that poll(2) has for the same on every known system, so that engines need not translate.
+ */
 enum {
     IOR_NONE = 0,
     IOR_READ = 1,  /* readable, or a connection can be accepted */
-    IOR_WRITE = 2, /* writable, or a connect has a result */
-    IOR_HUP = 4,   /* both directions are shut */
+    IOR_WRITE = 4, /* writable, or a connect has a result */
     IOR_ERR = 8,   /* the fd has an error pending */
-    IOR_BAD = 16,  /* the fd is not open (somebody else closed it) */
+    IOR_HUP = 16,  /* both directions are shut */
+    IOR_BAD = 32,  /* the fd is not open (somebody else closed it) */
 };
 
 /*

@@ -41,8 +41,8 @@ enum {
  * most one of them. They may come with a rewatch (a connecting stream is watched for IOR_WRITE first).
  */
 enum {
-    IOR_RECEIVES = 32, /* a connected stream socket: IOR_READ is told when `recv` has bytes, the end or an error */
-    IOR_ACCEPTS = 64,  /* a listening socket: IOR_READ is told when `accept` has a connection or an error */
+    IOR_RECEIVES = 64, /* a connected stream socket: IOR_READ is told when `recv` has bytes, the end or an error */
+    IOR_ACCEPTS = 128, /* a listening socket: IOR_READ is told when `accept` has a connection or an error */
 };
 
 struct ior_engine_config {

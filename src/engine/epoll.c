@@ -27,6 +27,10 @@
 
 #define WAKER_ID 0
 
+_Static_assert((int)EPOLLIN == IOR_READ && (int)EPOLLOUT == IOR_WRITE && (int)EPOLLERR == IOR_ERR &&
+                   (int)EPOLLHUP == IOR_HUP,
+               "the flags of an event are those of a record");
+
 /* Since Linux 5.11; the same number everywhere but on Alpha. Its timespec has 64 bits also on 32-bit systems. */
 #if !defined(SYS_epoll_pwait2) && !defined(__alpha__)
 #define SYS_epoll_pwait2 441
@@ -105,12 +109,8 @@ static void epoll_engine_close(void *ptr, bool in_child)
 
 static int control(const struct epoll_engine *engine, int op, int fd, ior_id id, unsigned interest)
 {
-    struct epoll_event event = {.data.u64 = id};
+    struct epoll_event event = {.events = interest & (IOR_READ | IOR_WRITE), .data.u64 = id};
 
-    if (interest & IOR_READ)
-        event.events |= EPOLLIN;
-    if (interest & IOR_WRITE)
-        event.events |= EPOLLOUT;
     return epoll_ctl(engine->epoll_fd, op, fd, &event) < 0 ? -errno : 0;
 }
 
@@ -155,44 +155,38 @@ static inline int wait_once(struct epoll_engine *engine, int max, uint64_t deadl
     return wait_until(engine, max, deadline_ns);
 }
 
-/* IOR_READ, IOR_WRITE, IOR_HUP and IOR_ERR of an event: one look, since this runs for each record. */
-static inline uint32_t what_of(uint32_t events)
+/* The first wait ended without an event. A time-out of the kernel's is believed only once our clock agrees. */
+static IOR_APART int wait_on(struct epoll_engine *engine, int max, uint64_t deadline_ns, int n)
 {
-    _Static_assert((EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLERR | EPOLLHUP) == 31, "the table below");
-#define WHAT(i)                                                                                              \
-    (uint8_t)(((i)&EPOLLIN ? IOR_READ : 0) | ((i)&EPOLLOUT ? IOR_WRITE : 0) | ((i)&EPOLLHUP ? IOR_HUP : 0) | \
-              ((i)&EPOLLERR ? IOR_ERR : 0))
-#define WHAT4(i) WHAT(i), WHAT((i) + 1), WHAT((i) + 2), WHAT((i) + 3)
-    static const uint8_t what[32] = {WHAT4(0),  WHAT4(4),  WHAT4(8),  WHAT4(12),
-                                     WHAT4(16), WHAT4(20), WHAT4(24), WHAT4(28)};
-#undef WHAT4
-#undef WHAT
-    return what[events & 31];
+    while (n == 0 && deadline_ns != 0 && engine->os->clock(engine->os->arg) < deadline_ns)
+        n = wait_once(engine, max, deadline_ns);
+    if (n < 0)
+        return errno == EINTR ? 0 : -errno;
+    return n;
 }
 
 static int epoll_engine_wait(void *ptr, struct ior_record *records, int max, uint64_t deadline_ns)
 {
     struct epoll_engine *engine = ptr;
     struct ior_record *record = records;
-    int n;
 
     if (max <= 0)
         return -EINVAL;
     if ((uint32_t)max > engine->max_records)
         max = (int)engine->max_records;
-    do {
-        n = wait_once(engine, max, deadline_ns);
-        /* A time-out of the kernel's is believed only once our clock agrees. */
-    } while (n == 0 && deadline_ns != 0 && engine->os->clock(engine->os->arg) < deadline_ns);
-    if (n < 0)
-        return errno == EINTR ? 0 : -errno;
+    int n = wait_once(engine, max, deadline_ns);
+    if (IOR_UNLIKELY(n <= 0)) {
+        n = wait_on(engine, max, deadline_ns, n);
+        if (n < 0)
+            return n;
+    }
     for (const struct epoll_event *event = engine->events, *end = event + n; event < end; event++) {
         if (IOR_UNLIKELY(event->data.u64 == WAKER_ID)) {
             ior__waker_drain(&engine->waker);
             continue;
         }
         record->id = event->data.u64;
-        record->what = what_of(event->events);
+        record->what = event->events; /* the same flags, and no others are asked for */
         record++;
     }
     return (int)(record - records);

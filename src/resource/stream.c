@@ -140,8 +140,8 @@ int ior__stream_take_held(struct ior_resource *res)
     bool kept = res->cx->handler.handover_transport && !(res->bits & IOR__CLOSING);
     bool gap = false;
     ssize_t n;
-    while ((n = rt->engine_ops->recv(rt->engine, res->fd, res->id, rt->read_buf, rt->read_cap)) > 0) {
-        if (kept && !gap && hold(stream, rt->read_buf, (size_t)n))
+    while ((n = rt->engine_ops->recv(rt->engine, res->fd, res->id, rt->read_at, rt->read_bytes)) > 0) {
+        if (kept && !gap && hold(stream, rt->read_at, (size_t)n))
             continue;
         stream->discarded += (uint64_t)n;
         gap = kept;
@@ -161,10 +161,10 @@ int ior_unread(struct ior_context *cx, ior_id id, size_t len)
     int err = ior__find(cx, id, &res);
     if (err < 0)
         return err;
-    struct ior_runtime *rt = cx->rt;
     if (!(res->bits & IOR__STREAM))
         return -EOPNOTSUPP;
-    if (rt->lent_to != res || len > rt->data_event.data.len)
+    const struct ior_event_data *lent = &cx->data_event.data;
+    if (cx->lent_to != res || len > lent->len)
         return -EINVAL;
     struct ior__stream *stream = stream_of(res);
     if (len > stream->opts->unread_max)
@@ -180,8 +180,10 @@ int ior_unread(struct ior_context *cx, ior_id id, size_t len)
         unread->capacity = len;
         stream->unread = unread;
     }
-    if (unread) {
-        memcpy(unread->bytes, rt->read_buf + rt->data_event.data.len - len, len);
+    if (len == 0) {
+        ior__unread_free(stream);
+    } else {
+        memcpy(unread->bytes, (const unsigned char *)lent->bytes + lent->len - len, len);
         unread->len = len;
     }
     return 0;
@@ -215,25 +217,27 @@ size_t ior_resource_unread(const struct ior_resource *res, struct iovec *iov, in
 static bool read_room(struct ior_runtime *rt, size_t held)
 {
     size_t need = held + rt->read_bytes;
-    if (IOR_LIKELY(rt->read_cap >= need))
+    if (IOR_LIKELY((size_t)(rt->read_buf + rt->read_cap - rt->read_at) >= need))
+        return true;
+    ior__output_keep_all(rt);
+    rt->read_at = rt->read_buf;
+    if (rt->read_cap >= need)
         return true;
     unsigned char *grown = ior__realloc(rt->read_buf, rt->read_cap, need);
     if (!grown)
         return false;
-    rt->read_buf = grown;
-    rt->data_event.data.bytes = grown;
-    rt->read_cap = need;
+    ior__read_buf_set(rt, grown, need);
     return true;
 }
 
 /* ---- reading ---- */
 
-static IOR_APART void deliver(struct ior_runtime *rt, struct ior_resource *res, size_t len)
+static IOR_APART void deliver(struct ior_resource *res, size_t len)
 {
     struct ior__stream *stream = stream_of(res);
     if (stream->unread)
         stream->unread->len = 0; /* they are part of what is lent */
-    ior__lend(rt, res, len);
+    ior__lend(res->cx->rt, res, len);
     if (stream->unread && stream->unread->len == 0)
         ior__unread_free(stream);
 }
@@ -250,8 +254,8 @@ static void deliver_again(struct ior_resource *res)
         ior__backoff(res, ENOMEM);
         return;
     }
-    memcpy(res->cx->rt->read_buf, unread->bytes, unread->len);
-    deliver(res->cx->rt, res, unread->len);
+    memcpy(res->cx->rt->read_at, unread->bytes, unread->len);
+    deliver(res, unread->len);
 }
 
 static void tell_eof(struct ior_resource *res)
@@ -281,8 +285,8 @@ static IOR_APART ssize_t was_read(struct ior_resource *res, unsigned io, size_t 
             return n;
         }
         if (held > 0)
-            memcpy(rt->read_buf, stream_of(res)->unread->bytes, held);
-        deliver(rt, res, held + (size_t)n);
+            memcpy(rt->read_at, stream_of(res)->unread->bytes, held);
+        deliver(res, held + (size_t)n);
         return n;
     }
     if (n == 0) {
@@ -321,11 +325,11 @@ static IOR_APART ssize_t read_with_fds(struct ior_resource *res, unsigned io, si
 {
     struct ior_runtime *rt = res->cx->rt;
     struct ior_os_fds fds;
-    ssize_t n = ior__fds_recv(res, rt->read_buf + held, rt->read_bytes, &fds);
+    ssize_t n = ior__fds_recv(res, rt->read_at + held, rt->read_bytes, &fds);
     if (fds.count > 0 || fds.lost) {
         ior__fds_tell(res, &fds);
         if (n > 0 && (res->bits & (IOR__ENDING | IOR__PAUSED)))
-            return keep_for_later(res, rt->read_buf + held, (size_t)n);
+            return keep_for_later(res, rt->read_at + held, (size_t)n);
     }
     return was_read(res, io, held, n);
 }
@@ -341,7 +345,7 @@ static ssize_t read_once(struct ior_resource *res, unsigned io)
     }
     if ((res->bits & (IOR__FDS | IOR__CLOSING)) == IOR__FDS && !holds(res))
         return read_with_fds(res, io, held);
-    return was_read(res, io, held, read_some(res, rt->read_buf + held, rt->read_bytes));
+    return was_read(res, io, held, read_some(res, rt->read_at + held, rt->read_bytes));
 }
 
 static bool goes_on(const struct ior_resource *res)

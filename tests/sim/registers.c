@@ -162,7 +162,8 @@ void watch(struct service *service)
     struct ior_sim_peer *none = NULL;
     int fd = ior_sim_fd(s->sim, conn->host, IOR_FD_OTHER, &none);
     conn->fd = fd;
-    conn->interest = 1 + (unsigned)pick(s, 3);
+    static const unsigned interests[] = {IOR_READ, IOR_WRITE, IOR_READ | IOR_WRITE};
+    conn->interest = interests[pick(s, 3)];
     ior_id id;
     int r = ASK(s, ior_watch(service->cx, fd, conn->interest, conn, &id));
     registered_or(service, r, "watch");

@@ -163,10 +163,11 @@ void act_accept(struct service *service, struct reg *reg, const struct ior_event
         send_some(service, conn->reg);
 }
 
-void act_data(struct service *service, struct reg *reg, size_t len)
+void act_data(struct service *service, struct reg *reg, const struct ior_event_data *data)
 {
     struct story *s = service->s;
     struct conn *conn = reg->conn;
+    size_t len = data->len;
     for (unsigned times = 0; conn->kind == KIND_STREAM && !s->ending && times < 2 && once_in(s, 6); times++) {
         size_t back = (size_t)pick(s, (once_in(s, 2) ? len : len < 20 ? len : 20) + 1);
         int r = ASK(s, ior_unread(service->cx, reg->id, back));
@@ -184,8 +185,13 @@ void act_data(struct service *service, struct reg *reg, size_t len)
         if (conn->in.flow)
             conn->in.flow->heard = conn->consumed;
     }
+    if (conn->kind == KIND_STREAM) {
+        s->lent = (unsigned char *)(uintptr_t)data->bytes;
+        s->lent_len = len - (size_t)conn->held;
+    }
     if (may_answer(s, 5))
         send_some(service, reg);
+    s->lent_len = 0;
 }
 
 void act_ready(struct service *service, struct reg *reg, unsigned ready)
@@ -249,11 +255,16 @@ static void watch_act(struct service *service, struct reg *reg)
     struct story *s = service->s;
     struct conn *conn = reg->conn;
     if (once_in(s, 2)) {
-        if (!conn->lost)
-            (void)ior_sim_ready(s->sim, conn->fd, (unsigned)pick(s, 16));
+        if (!conn->lost) {
+            uint64_t set = pick(s, 16);
+            unsigned ready = (set & 1 ? IOR_READ : 0u) | (set & 2 ? IOR_WRITE : 0u) | (set & 4 ? IOR_HUP : 0u) |
+                             (set & 8 ? IOR_ERR : 0u);
+            (void)ior_sim_ready(s->sim, conn->fd, ready);
+        }
         return;
     }
-    unsigned io = (unsigned)pick(s, 4);
+    static const unsigned interests[] = {IOR_NONE, IOR_READ, IOR_WRITE, IOR_READ | IOR_WRITE};
+    unsigned io = interests[pick(s, 4)];
     if (done(reg, ASK(s, ior_interest(service->cx, reg->id, io)), "interest"))
         conn->interest = io;
 }

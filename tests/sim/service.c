@@ -111,7 +111,7 @@ static void on_event(struct service *service, struct ior_context *cx, const stru
         act_accept(service, reg, ev);
         break;
     case IOR_EV_DATA:
-        act_data(service, reg, ev->data.len);
+        act_data(service, reg, &ev->data);
         break;
     case IOR_EV_READY:
         act_ready(service, reg, ev->ready);

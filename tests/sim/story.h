@@ -239,8 +239,8 @@ struct story {
     unsigned harsh;  /* acts that may break connections */
     unsigned breath; /* so many sends inside events until the next step: two of ours would talk for ever */
     struct service *inside;
-    struct reg *ended; /* END was told; its handover comes next */
-    struct reg *lent;  /* inside its DATA event */
+    struct reg *ended;   /* END was told; its handover comes next */
+    unsigned char *lent; /* inside a DATA event: what of it was neither given back nor sent on */
     size_t lent_len;
     int hosts[HOSTS];
     int files[HOSTS];
@@ -369,7 +369,7 @@ struct service *service_any(struct story *s); /* one that can be asked; NULL: no
 /* ---- requests.c ---- */
 void act_any(struct story *s, struct service *service);
 void act_accept(struct service *service, struct reg *reg, const struct ior_event *ev);
-void act_data(struct service *service, struct reg *reg, size_t len);
+void act_data(struct service *service, struct reg *reg, const struct ior_event_data *data);
 void act_ready(struct service *service, struct reg *reg, unsigned ready);
 void act_handover(struct service *service, struct conn *conn);
 void conn_free(struct story *s, struct conn *conn);

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a service sends on of the bytes that are lent to it is not copied at once, and nobody can tell: whatever the
+ * kernel takes, whatever is read behind it in the same turn, and wherever the rest goes.
+ */
+#include <string.h>
+
+#include "support/check.h"
+#include "support/recorder.h"
+
+enum { MANY = 40 };
+
+static struct {
+    ior_id ids[MANY];
+    int fds[MANY];
+    int n;
+    size_t give_back; /* of each event of the stream in the middle */
+    bool leave;       /* unregister what was sent to */
+} world;
+
+static struct recorder *open_streams(const struct ior_config *config, const struct ior_stream_options *opts, int n)
+{
+    static const struct ior_config defaults = {0};
+    struct recorder *r = rec_new_with(config ? config : &defaults);
+    memset(&world, 0, sizeof(world));
+    world.n = n;
+    r->keep = true;
+    for (int i = 0; i < n; i++)
+        world.ids[i] = rec_stream(r, opts, &world.fds[i]);
+    rec_settle(r);
+    rec_forget(r);
+    return r;
+}
+
+/* Each stream's bytes go to the next one. */
+static void send_on(struct recorder *r, const struct ior_event *ev)
+{
+    if (ev->type != IOR_EV_DATA)
+        return;
+    int to = (int)(rec_number(r, ev->id) % (unsigned)world.n);
+    size_t back = to == world.n / 2 && ev->data.len > world.give_back ? world.give_back : 0;
+    if (back > 0)
+        assert_int_equal(rec_unread(r, ev->id, back), 0);
+    assert_true(rec_send(r, world.ids[to], ev->data.bytes, ev->data.len - back) >= 0);
+    if (world.leave)
+        assert_int_equal(rec_unregister(r, world.ids[to]), 0);
+}
+
+static const size_t sizes[] = {1, 63, 64, 100, 1800, 1900, 2048, 5000, 30000};
+
+static void whatever_the_kernel_takes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        for (size_t part = 0; part < 4; part++) {
+            size_t room = part * sizes[i] / 3;
+            struct recorder *r = open_streams(NULL, NULL, 3);
+            r->on_event = send_on;
+            for (int k = 0; k < 3; k++) {
+                script_room(r->script, world.fds[k], room);
+                script_say_pattern(r->script, world.fds[k], sizes[i]);
+            }
+            rec_turn(r);
+            for (int k = 0; k < 3; k++)
+                script_say_pattern(r->script, world.fds[k], sizes[i]); /* it is read to where the first bytes were */
+            rec_turn(r);
+            for (int k = 0; k < 3; k++)
+                script_room(r->script, world.fds[k], SIZE_MAX);
+            rec_settle(r);
+            for (int k = 0; k < 3; k++)
+                script_hear_pattern(r->script, world.fds[k], 0, 2 * sizes[i]);
+            rec_free(r);
+        }
+    }
+}
+
+/* More is read in a turn than the read buffer can keep, and one stream wants room for what it gave back. */
+static void more_than_there_is_room_for(void **state)
+{
+    static const struct ior_config config = {.read_bytes = 512};
+    (void)state;
+    for (size_t back = 0; back <= 500; back += 250) {
+        struct recorder *r = open_streams(&config, NULL, MANY);
+        r->on_event = send_on;
+        world.give_back = back;
+        for (int turn = 0; turn < 3; turn++) {
+            for (int i = 0; i < MANY; i++)
+                script_say_pattern(r->script, world.fds[i], 512);
+            rec_turn(r);
+        }
+        rec_settle(r);
+        for (int i = 0; i < MANY; i++)
+            script_hear_pattern(r->script, world.fds[i], 0, i == MANY / 2 ? 3 * 512 - back : 3 * 512);
+        rec_free(r);
+    }
+}
+
+/* The stream that borrows ends in the same turn. */
+static void it_goes_along_with_what_is_handed_back(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct recorder *r = open_streams(NULL, NULL, 2);
+        r->on_event = send_on;
+        world.leave = true;
+        script_say_pattern(r->script, world.fds[0], sizes[i]);
+        rec_turn(r);
+        struct ior_resource *res = rec_of(r, world.ids[1])->handed;
+        assert_non_null(res);
+        assert_int_equal(rec_of(r, world.ids[1])->unsent, sizes[i]);
+        r->on_event = NULL;
+        unsigned char other[64];
+        memset(other, 0xee, sizeof(other));
+        for (size_t len = 0; len < sizes[i]; len += sizeof(other))
+            script_say(r->script, world.fds[0], other, sizeof(other));
+        rec_turn(r);
+        ior_id again = rec_register(r, res);
+        rec_settle(r);
+        assert_int_equal(ior_queued(r->cx, again), 0);
+        script_hear_pattern(r->script, world.fds[1], 0, sizes[i]);
+        rec_free(r);
+    }
+}
+
+/* Parts of one event, the last first, behind bytes of the service's own, and one of them twice. */
+static void in_any_order(struct recorder *r, const struct ior_event *ev)
+{
+    if (ev->type != IOR_EV_DATA || ev->id != world.ids[0])
+        return;
+    const char *bytes = ev->data.bytes;
+    assert_int_equal(ev->data.len, 300);
+    assert_int_equal(rec_send(r, world.ids[1], bytes + 200, 100), 0);
+    assert_int_equal(rec_send(r, world.ids[2], bytes + 100, 200), 0);
+    assert_int_equal(rec_send(r, world.ids[5], bytes + 150, 150), 0);
+    assert_int_equal(rec_send_text(r, world.ids[3], "own"), 0);
+    assert_int_equal(rec_send(r, world.ids[3], bytes, 100), 0);
+    assert_int_equal(rec_send(r, world.ids[1], bytes + 200, 100), 0);
+    assert_int_equal(rec_send(r, world.ids[2], bytes, 100), 0);
+}
+
+static void parts_of_an_event(void **state)
+{
+    const struct ior_stream_options *const opts[] = {
+        NULL, REC_STREAM(.high_bytes = 1000)}; /* below a block: every send goes the long way */
+    unsigned char said[300], other[400], twice[200], turned[300], behind[103] = "own";
+    (void)state;
+    memset(other, 'X', sizeof(other));
+    for (int i = 0; i < 2; i++) {
+        struct recorder *r = open_streams(NULL, opts[i], 6);
+        r->on_event = in_any_order;
+        script_pattern(said, 0, sizeof(said));
+        script_say(r->script, world.fds[0], said, sizeof(said));
+        script_say(r->script, world.fds[4], other, sizeof(other));
+        rec_settle(r);
+        memcpy(twice, said + 200, 100);
+        memcpy(twice + 100, said + 200, 100);
+        memcpy(behind + 3, said, 100);
+        memcpy(turned, said + 100, 200);
+        memcpy(turned + 200, said, 100);
+        script_hear(r->script, world.fds[1], twice, 200);
+        script_hear(r->script, world.fds[2], turned, 300);
+        script_hear(r->script, world.fds[3], behind, 103);
+        script_hear(r->script, world.fds[5], said + 150, 150);
+        rec_free(r);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whatever_the_kernel_takes),
+        cmocka_unit_test(more_than_there_is_room_for),
+        cmocka_unit_test(it_goes_along_with_what_is_handed_back),
+        cmocka_unit_test(parts_of_an_event),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

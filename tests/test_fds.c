@@ -85,11 +85,11 @@ static void tell(int peer, const char *text, const int *fds, size_t n)
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
     memset(&control, 0, sizeof(control));
     msg.msg_control = &control;
-    msg.msg_controllen = CMSG_SPACE(sizeof(int) * n);
+    msg.msg_controllen = (__typeof__(msg.msg_controllen))CMSG_SPACE(sizeof(int) * n);
     struct cmsghdr *header = CMSG_FIRSTHDR(&msg);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int) * n);
+    header->cmsg_len = (__typeof__(header->cmsg_len))CMSG_LEN(sizeof(int) * n);
     memcpy(CMSG_DATA(header), fds, sizeof(int) * n);
     assert_int_equal(sendmsg(peer, &msg, 0), strlen(text));
 }

@@ -22,6 +22,10 @@
 #include "support/live.h"
 #include "support/probe.h"
 
+/* Some requests have the sign bit set, and musl's ioctl takes an int. */
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Woverflow"
+
 #define SERIAL(...) (&(const struct ior_serial_options){.struct_size = sizeof(struct ior_serial_options), __VA_ARGS__})
 
 /* ---- a pseudo-terminal, and how its line is set ---- */

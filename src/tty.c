@@ -258,37 +258,37 @@ static int set_flow(settings_type *settings, enum ior_flow flow)
     return 0;
 }
 
-int ior__tty_configure(struct ior_os_tty *space, const struct ior_serial_options *opts)
+int ior__tty_configure(struct ior_os_tty *settings, const struct ior_serial_options *opts)
 {
-    settings_type settings;
-    memcpy(&settings, space, sizeof(settings));
+    settings_type own;
+    memcpy(&own, settings, sizeof(own));
     enum ior_parity parity = opts->parity;
     enum ior_flow flow = opts->flow;
     unsigned data_bits = opts->data_bits, stop_bits = opts->stop_bits;
     if (!opts->cooked) {
-        settings.c_iflag &= ~(tcflag_t)RAW_IFLAG;
-        settings.c_oflag &= ~(tcflag_t)OPOST;
-        settings.c_lflag &= ~(tcflag_t)RAW_LFLAG;
-        settings.c_cc[VMIN] = 1; /* 0 would make nothing to read look like the end */
-        settings.c_cc[VTIME] = 0;
+        own.c_iflag &= ~(tcflag_t)RAW_IFLAG;
+        own.c_oflag &= ~(tcflag_t)OPOST;
+        own.c_lflag &= ~(tcflag_t)RAW_LFLAG;
+        own.c_cc[VMIN] = 1; /* 0 would make nothing to read look like the end */
+        own.c_cc[VTIME] = 0;
         parity = parity ? parity : IOR_PARITY_NONE;
         flow = flow ? flow : IOR_FLOW_NONE;
         data_bits = data_bits ? data_bits : 8;
         stop_bits = stop_bits ? stop_bits : 1;
     }
-    settings.c_cflag |= CREAD;
-    settings.c_cflag = opts->modem_lines ? settings.c_cflag & ~(tcflag_t)CLOCAL : settings.c_cflag | CLOCAL;
+    own.c_cflag |= CREAD;
+    own.c_cflag = opts->modem_lines ? own.c_cflag & ~(tcflag_t)CLOCAL : own.c_cflag | CLOCAL;
     if (data_bits)
-        set_data_bits(&settings, data_bits);
+        set_data_bits(&own, data_bits);
     if (stop_bits)
-        settings.c_cflag = stop_bits == 2 ? settings.c_cflag | CSTOPB : settings.c_cflag & ~(tcflag_t)CSTOPB;
-    int err = parity ? set_parity(&settings, parity) : 0;
+        own.c_cflag = stop_bits == 2 ? own.c_cflag | CSTOPB : own.c_cflag & ~(tcflag_t)CSTOPB;
+    int err = parity ? set_parity(&own, parity) : 0;
     if (err == 0 && flow)
-        err = set_flow(&settings, flow);
+        err = set_flow(&own, flow);
     if (err == 0 && opts->speed)
-        err = set_speed(&settings, opts->speed);
+        err = set_speed(&own, opts->speed);
     if (err == 0)
-        memcpy(space, &settings, sizeof(settings));
+        memcpy(settings, &own, sizeof(own));
     return err;
 }
 
@@ -327,17 +327,17 @@ int ior__os_tty_get(void *arg, int fd, struct ior_os_tty *ret)
 }
 
 /* SIGTTOU is for people: a program in the background that puts a terminal back is not to be stopped in the midst of it. */
-int ior__os_tty_set(void *arg, int fd, const struct ior_os_tty *from)
+int ior__os_tty_set(void *arg, int fd, const struct ior_os_tty *settings)
 {
-    settings_type settings;
+    settings_type own;
     sigset_t ttou, before;
 
     (void)arg;
-    memcpy(&settings, from, sizeof(settings));
+    memcpy(&own, settings, sizeof(own));
     (void)sigemptyset(&ttou);
     (void)sigaddset(&ttou, SIGTTOU);
     (void)pthread_sigmask(SIG_BLOCK, &ttou, &before);
-    int err = set(fd, &settings) < 0 ? -errno : 0;
+    int err = set(fd, &own) < 0 ? -errno : 0;
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return err;
 }

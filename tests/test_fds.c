@@ -167,7 +167,7 @@ static void the_callers_fds_may_be_closed_at_once(void **state)
     assert_int_equal(ior_send_fds(p->cx, id, "x", 1, files, MOST + 1), -EINVAL);
     assert_int_equal(ior_send_fds(p->cx, id, "x", 1, files, MOST), 0); /* the first fits, whatever it costs */
     assert_int_equal(ior_send_fds(p->cx, id, "y", 1, files, 1), -ENOBUFS);
-    assert_int_equal(net_fd_count(), before + 2 * MOST);
+    assert_int_equal(net_fd_count(), before + (size_t)2 * MOST);
     done_with(files, MOST);
     probe_until(p, (hear(peer), got.n == MOST));
     assert_int_equal(net_fd_count(), before + MOST); /* what the peer got, and no dup is left */

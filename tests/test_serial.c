@@ -736,7 +736,7 @@ static void both_ends_of_a_fifo(void **state)
         out = open(path, O_WRONLY | O_CLOEXEC);
         net_write(out, "again", 5);
         close(out);
-        probe_until(p, probe_of(p, both)->bytes == 5 * i);
+        probe_until(p, probe_of(p, both)->bytes == (uint64_t)5 * i);
     }
     probe_turns(p, 3);
     assert_int_equal(probe_of(p, both)->eof, 0);

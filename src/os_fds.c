@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "engine/engine.h"
@@ -29,6 +30,16 @@ union control {
     unsigned char bytes[CMSG_SPACE(sizeof(int) * IOR_FDS_MAX) + 256];
 };
 
+/* musl refuses more than 1,024 bytes of control messages, 252 fds; its struct is the kernel's. */
+static ssize_t send_message(int fd, const struct msghdr *msg)
+{
+#if defined(__linux__) && !defined(__GLIBC__) && defined(SYS_sendmsg)
+    return (ssize_t)syscall(SYS_sendmsg, fd, msg, MSG_NOSIGNAL);
+#else
+    return sendmsg(fd, msg, MSG_NOSIGNAL);
+#endif
+}
+
 ssize_t ior__os_send_fds(void *arg, int fd, const void *bytes, size_t len, const int *fds, unsigned n)
 {
     union control control;
@@ -45,7 +56,7 @@ ssize_t ior__os_send_fds(void *arg, int fd, const void *bytes, size_t len, const
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = (__typeof__(header->cmsg_len))CMSG_LEN(sizeof(int) * n);
     memcpy(CMSG_DATA(header), fds, sizeof(int) * n);
-    ssize_t sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
+    ssize_t sent = send_message(fd, &msg);
     return sent < 0 ? -errno : sent;
 }
 

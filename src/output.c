@@ -95,8 +95,9 @@ static void close_fds(struct ior__output *out, struct ior__piece *piece, const s
 {
     for (unsigned i = 0; i < piece->fds; i++)
         os->close(os->arg, ior__piece_fds(piece)[i]);
-    out->cost -= piece->fds * IOR__FD_COST;
-    piece->cost -= piece->fds * IOR__FD_COST;
+    uint32_t cost = piece->fds * IOR__FD_COST;
+    out->cost -= cost;
+    piece->cost -= cost;
     piece->fds = 0;
     piece->kind = IOR__PIECE_COPY;
 }

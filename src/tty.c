@@ -33,6 +33,18 @@
 #include "tty.h"
 #include "util.h"
 
+/* Some have the sign bit set. */
+#if defined(__GLIBC__) || !defined(__linux__)
+typedef unsigned long request_type;
+#else
+typedef int request_type;
+#endif
+
+static int ask(int fd, request_type request, void *value)
+{
+    return ioctl(fd, request, value);
+}
+
 /* ---- speeds ---- */
 
 /* Speeds that have a constant. (The BSDs and macOS take the number itself.) */
@@ -79,28 +91,78 @@ static unsigned constant_of(uint32_t speed)
     return 0;
 }
 
+/* One without a number here is answered as it is. */
+static unsigned speed_of_constant(unsigned constant)
+{
+    for (size_t i = 0; i < IOR_COUNT_OF(speeds); i++) {
+        if (speeds[i].constant == constant)
+            return speeds[i].speed;
+    }
+    return constant;
+}
+
 /* ---- the struct ---- */
 
 #if defined(KERNEL_STRUCT)
 #if defined(TCGETS2)
 typedef struct termios2 settings_type;
-#define GET TCGETS2
-#define SET TCSETS2
-#else /* powerpc: the first struct has the speeds already */
-typedef struct termios settings_type;
-#define GET TCGETS
-#define SET TCSETS
-#endif
+
+/* The first struct has no numbers of speeds. It is all that emulators and some sandboxes know. */
+static bool is_unknown(int err)
+{
+    return err == ENOTTY || err == ENOSYS || err == EINVAL;
+}
 
 static int get(int fd, settings_type *settings)
 {
-    return ioctl(fd, GET, settings);
+    struct termios first;
+
+    if (ask(fd, (request_type)TCGETS2, settings) == 0)
+        return 0;
+    if (!is_unknown(errno) || ask(fd, (request_type)TCGETS, &first) < 0)
+        return -1;
+    memset(settings, 0, sizeof(*settings));
+    settings->c_iflag = first.c_iflag;
+    settings->c_oflag = first.c_oflag;
+    settings->c_cflag = first.c_cflag;
+    settings->c_lflag = first.c_lflag;
+    settings->c_line = first.c_line;
+    memcpy(settings->c_cc, first.c_cc, sizeof(settings->c_cc));
+    settings->c_ispeed = settings->c_ospeed = speed_of_constant(first.c_cflag & CBAUD);
+    return 0;
 }
 
 static int set(int fd, const settings_type *settings)
 {
-    return ioctl(fd, SET, settings);
+    struct termios first = {.c_iflag = settings->c_iflag,
+                            .c_oflag = settings->c_oflag,
+                            .c_cflag = settings->c_cflag,
+                            .c_lflag = settings->c_lflag,
+                            .c_line = settings->c_line};
+
+    if (ask(fd, (request_type)TCSETS2, (void *)(uintptr_t)settings) == 0)
+        return 0;
+    if (!is_unknown(errno))
+        return -1;
+    memcpy(first.c_cc, settings->c_cc, sizeof(first.c_cc));
+    if ((first.c_cflag & CBAUD) != BOTHER)
+        return ask(fd, (request_type)TCSETS, &first);
+    errno = EINVAL;
+    return -1;
 }
+#else /* powerpc: the first struct has the speeds already */
+typedef struct termios settings_type;
+
+static int get(int fd, settings_type *settings)
+{
+    return ask(fd, (request_type)TCGETS, settings);
+}
+
+static int set(int fd, const settings_type *settings)
+{
+    return ask(fd, (request_type)TCSETS, (void *)(uintptr_t)settings);
+}
+#endif
 
 static int set_speed(settings_type *settings, uint32_t speed)
 {
@@ -140,12 +202,7 @@ static int set_speed(settings_type *settings, uint32_t speed)
 
 static uint64_t speed_of(const settings_type *settings)
 {
-    speed_t speed = cfgetospeed(settings);
-    for (size_t i = 0; i < IOR_COUNT_OF(speeds); i++) {
-        if (speeds[i].constant == speed)
-            return speeds[i].speed;
-    }
-    return speed;
+    return speed_of_constant((unsigned)cfgetospeed(settings));
 }
 #endif
 
@@ -201,37 +258,37 @@ static int set_flow(settings_type *settings, enum ior_flow flow)
     return 0;
 }
 
-int ior__tty_configure(struct ior_os_tty *space, const struct ior_serial_options *opts)
+int ior__tty_configure(struct ior_os_tty *settings, const struct ior_serial_options *opts)
 {
-    settings_type settings;
-    memcpy(&settings, space, sizeof(settings));
+    settings_type own;
+    memcpy(&own, settings, sizeof(own));
     enum ior_parity parity = opts->parity;
     enum ior_flow flow = opts->flow;
     unsigned data_bits = opts->data_bits, stop_bits = opts->stop_bits;
     if (!opts->cooked) {
-        settings.c_iflag &= ~(tcflag_t)RAW_IFLAG;
-        settings.c_oflag &= ~(tcflag_t)OPOST;
-        settings.c_lflag &= ~(tcflag_t)RAW_LFLAG;
-        settings.c_cc[VMIN] = 1; /* 0 would make nothing to read look like the end */
-        settings.c_cc[VTIME] = 0;
+        own.c_iflag &= ~(tcflag_t)RAW_IFLAG;
+        own.c_oflag &= ~(tcflag_t)OPOST;
+        own.c_lflag &= ~(tcflag_t)RAW_LFLAG;
+        own.c_cc[VMIN] = 1; /* 0 would make nothing to read look like the end */
+        own.c_cc[VTIME] = 0;
         parity = parity ? parity : IOR_PARITY_NONE;
         flow = flow ? flow : IOR_FLOW_NONE;
         data_bits = data_bits ? data_bits : 8;
         stop_bits = stop_bits ? stop_bits : 1;
     }
-    settings.c_cflag |= CREAD;
-    settings.c_cflag = opts->modem_lines ? settings.c_cflag & ~(tcflag_t)CLOCAL : settings.c_cflag | CLOCAL;
+    own.c_cflag |= CREAD;
+    own.c_cflag = opts->modem_lines ? own.c_cflag & ~(tcflag_t)CLOCAL : own.c_cflag | CLOCAL;
     if (data_bits)
-        set_data_bits(&settings, data_bits);
+        set_data_bits(&own, data_bits);
     if (stop_bits)
-        settings.c_cflag = stop_bits == 2 ? settings.c_cflag | CSTOPB : settings.c_cflag & ~(tcflag_t)CSTOPB;
-    int err = parity ? set_parity(&settings, parity) : 0;
+        own.c_cflag = stop_bits == 2 ? own.c_cflag | CSTOPB : own.c_cflag & ~(tcflag_t)CSTOPB;
+    int err = parity ? set_parity(&own, parity) : 0;
     if (err == 0 && flow)
-        err = set_flow(&settings, flow);
+        err = set_flow(&own, flow);
     if (err == 0 && opts->speed)
-        err = set_speed(&settings, opts->speed);
+        err = set_speed(&own, opts->speed);
     if (err == 0)
-        memcpy(space, &settings, sizeof(settings));
+        memcpy(settings, &own, sizeof(own));
     return err;
 }
 
@@ -261,6 +318,7 @@ int ior__os_tty_get(void *arg, int fd, struct ior_os_tty *ret)
     settings_type settings;
 
     (void)arg;
+    memset(&settings, 0, sizeof(settings)); /* C libraries fill only what their kernel has */
     if (get(fd, &settings) < 0)
         return -errno;
     memset(ret, 0, sizeof(*ret));
@@ -269,17 +327,17 @@ int ior__os_tty_get(void *arg, int fd, struct ior_os_tty *ret)
 }
 
 /* SIGTTOU is for people: a program in the background that puts a terminal back is not to be stopped in the midst of it. */
-int ior__os_tty_set(void *arg, int fd, const struct ior_os_tty *from)
+int ior__os_tty_set(void *arg, int fd, const struct ior_os_tty *settings)
 {
-    settings_type settings;
+    settings_type own;
     sigset_t ttou, before;
 
     (void)arg;
-    memcpy(&settings, from, sizeof(settings));
+    memcpy(&own, settings, sizeof(own));
     (void)sigemptyset(&ttou);
     (void)sigaddset(&ttou, SIGTTOU);
     (void)pthread_sigmask(SIG_BLOCK, &ttou, &before);
-    int err = set(fd, &settings) < 0 ? -errno : 0;
+    int err = set(fd, &own) < 0 ? -errno : 0;
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return err;
 }
@@ -291,17 +349,17 @@ int ior__os_tty_ask(void *arg, int fd, enum ior_os_tty_ask what)
     (void)arg;
     switch (what) {
     case IOR_TTY_EXCLUSIVE:
-        r = ioctl(fd, TIOCEXCL);
+        r = ask(fd, (request_type)TIOCEXCL, NULL);
         break;
     case IOR_TTY_SHARED:
-        r = ioctl(fd, TIOCNXCL);
+        r = ask(fd, (request_type)TIOCNXCL, NULL);
         break;
     case IOR_TTY_QUEUED:
-        r = ioctl(fd, TIOCOUTQ, &count);
+        r = ask(fd, (request_type)TIOCOUTQ, &count);
         break;
     case IOR_TTY_DROP_QUEUED:
 #if defined(KERNEL_STRUCT)
-        r = ioctl(fd, TCFLSH, TCOFLUSH);
+        r = ioctl(fd, (request_type)TCFLSH, TCOFLUSH);
 #else
         r = tcflush(fd, TCOFLUSH);
 #endif

@@ -85,11 +85,11 @@ static void tell(int peer, const char *text, const int *fds, size_t n)
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
     memset(&control, 0, sizeof(control));
     msg.msg_control = &control;
-    msg.msg_controllen = CMSG_SPACE(sizeof(int) * n);
+    msg.msg_controllen = (__typeof__(msg.msg_controllen))CMSG_SPACE(sizeof(int) * n);
     struct cmsghdr *header = CMSG_FIRSTHDR(&msg);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int) * n);
+    header->cmsg_len = (__typeof__(header->cmsg_len))CMSG_LEN(sizeof(int) * n);
     memcpy(CMSG_DATA(header), fds, sizeof(int) * n);
     assert_int_equal(sendmsg(peer, &msg, 0), strlen(text));
 }
@@ -167,7 +167,7 @@ static void the_callers_fds_may_be_closed_at_once(void **state)
     assert_int_equal(ior_send_fds(p->cx, id, "x", 1, files, MOST + 1), -EINVAL);
     assert_int_equal(ior_send_fds(p->cx, id, "x", 1, files, MOST), 0); /* the first fits, whatever it costs */
     assert_int_equal(ior_send_fds(p->cx, id, "y", 1, files, 1), -ENOBUFS);
-    assert_int_equal(net_fd_count(), before + 2 * MOST);
+    assert_int_equal(net_fd_count(), before + (size_t)2 * MOST);
     done_with(files, MOST);
     probe_until(p, (hear(peer), got.n == MOST));
     assert_int_equal(net_fd_count(), before + MOST); /* what the peer got, and no dup is left */

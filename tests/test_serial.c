@@ -22,6 +22,10 @@
 #include "support/live.h"
 #include "support/probe.h"
 
+/* Some requests have the sign bit set, and musl's ioctl takes an int. */
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Woverflow"
+
 #define SERIAL(...) (&(const struct ior_serial_options){.struct_size = sizeof(struct ior_serial_options), __VA_ARGS__})
 
 /* ---- a pseudo-terminal, and how its line is set ---- */
@@ -239,8 +243,8 @@ static void xon_and_xoff_stop_the_output(void **state)
     (void)state;
     ior_id id = open_serial(p, SERIAL(.flow = IOR_FLOW_XON_XOFF));
     net_nonblock(master);
-    net_write(master, "\023", 1);
-    probe_turns(p, 3);
+    net_write(master, "\023!", 2);
+    probe_until(p, probe_of(p, id)->bytes == 1); /* then what came before it is in force */
     assert_int_equal(ior_send(p->cx, id, "held back", 9), 0);
     probe_turns(p, 3);
     assert_int_equal(read(master, text, sizeof(text)), -1);
@@ -249,7 +253,7 @@ static void xon_and_xoff_stop_the_output(void **state)
     net_write(master, "\021", 1);
     probe_read(p, master, text, 9);
     assert_memory_equal(text, "held back", 9);
-    assert_int_equal(probe_of(p, id)->bytes, 0); /* they are no data */
+    assert_int_equal(probe_of(p, id)->bytes, 1); /* they are no data */
     probe_free(p);
 }
 
@@ -732,7 +736,7 @@ static void both_ends_of_a_fifo(void **state)
         out = open(path, O_WRONLY | O_CLOEXEC);
         net_write(out, "again", 5);
         close(out);
-        probe_until(p, probe_of(p, both)->bytes == 5 * i);
+        probe_until(p, probe_of(p, both)->bytes == (uint64_t)5 * i);
     }
     probe_turns(p, 3);
     assert_int_equal(probe_of(p, both)->eof, 0);

@@ -22,7 +22,8 @@ static volatile sig_atomic_t signal_count;
 
 static void usage(const struct program *program)
 {
-    printf("usage: %s [OPTION]...\n%s\n\n", program->name, program->summary);
+    printf("usage: %s [OPTION]...%s%s\n%s\n\n", program->name, program->operands ? " " : "",
+           program->operands ? program->operands : "", program->summary);
     if (program->listen)
         printf("  --listen ADDR:PORT|unix:PATH  where to listen (default %s; port 0: any free one)\n", program->listen);
     for (const struct program_option *option = program->options; option && option->name; option++) {
@@ -143,9 +144,15 @@ void program_init(struct program *program, int argc, char **argv)
 {
     const char *engine = NULL;
     const char *listen = program->listen;
+    bool options_over = false;
+    program->operand = argv + 1;
     for (int i = 1; i < argc; i++) {
         const char *value;
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+        if (program->operands && (options_over || argv[i][0] != '-' || argv[i][1] == '\0')) {
+            program->operand[program->operand_count++] = argv[i]; /* in a place that has been read already */
+        } else if (program->operands && strcmp(argv[i], "--") == 0) {
+            options_over = true;
+        } else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             usage(program);
             exit(fflush(stdout) == 0 ? 0 : PROGRAM_EXIT_FAILURE);
         } else if (program->listen && (value = option_value(program, "--listen", argc, argv, &i))) {

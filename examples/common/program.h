@@ -36,11 +36,14 @@ struct program {
     const char *summary;                  /* a line or two for --help */
     const char *listen;                   /* the default of --listen; NULL: the program does not listen */
     const struct program_option *options; /* may be NULL */
+    const char *operands;                 /* what stands behind the options, for --help; NULL: nothing may */
     /* If set, the first signal only writes 1 here, and the program ends in its own time; the second one stops it. */
     volatile sig_atomic_t *interrupted;
     /* Filled in by program_init. */
     struct ior_addr listen_addr;
     const char *engine; /* for config.engine; NULL: the library's choice */
+    char **operand;     /* what stood behind the options */
+    int operand_count;
     /* Filled in by program_listen: where it listens indeed. */
     char address[IOR_ADDR_TEXT_MAX];
 };

@@ -190,8 +190,9 @@ static int attach(struct ior_context *cx, int fd, uint32_t bits, const struct io
     struct ior_os_tty found;
     struct ior__stream_opts *opts;
     int err = os->tty_get(os->arg, fd, &found);
-    if (err == 0)
-        err = ior__stream_opts_new(cx->rt, in->stream.struct_size ? &in->stream : NULL, &opts);
+    if (err < 0)
+        return err;
+    err = ior__stream_opts_new(cx->rt, in->stream.struct_size ? &in->stream : NULL, &opts);
     if (err < 0)
         return err;
     struct serial *serial = serial_new(fd, opts, bits);

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "support/check.h"
@@ -45,6 +46,22 @@ static void queue(int number, int value)
 {
     union sigval sigval = {.sival_int = value};
     assert_int_equal(sigqueue(getpid(), number, sigval), 0);
+}
+
+/* qemu-user loses the values of signals on big-endian machines. Asked without the library. */
+static bool values_are_told(void)
+{
+    struct signalfd_siginfo info = {0};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN + 2);
+    assert_int_equal(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+    int fd = signalfd(-1, &set, SFD_CLOEXEC);
+    queue(SIGRTMIN + 2, 4711);
+    assert_int_equal(read(fd, &info, sizeof(info)), sizeof(info));
+    close(fd);
+    assert_int_equal(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+    return info.ssi_int == 4711;
 }
 
 static volatile sig_atomic_t handled;
@@ -87,7 +104,8 @@ static void who_sent_what(void **state)
     r = probe_of(p, id);
     assert_int_equal(r->signal.number, SIGUSR1);
     assert_int_equal(r->signal.code, SI_QUEUE);
-    assert_int_equal(r->signal.value, -42);
+    if (values_are_told())
+        assert_int_equal(r->signal.value, -42);
     assert_true(probe_quiet(p, 10) < 20); /* and the loop sleeps */
     probe_free(p);
 }
@@ -118,7 +136,7 @@ static void standard_ones_are_merged_real_time_ones_counted(void **state)
     probe_until(p, probe_of(p, id)->signals == 21);
     probe_turns(p, 5);
     assert_int_equal(probe_of(p, id)->signals, 21);
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 20 && values_are_told(); i++)
         assert_int_equal(seen[i + 1], i + 1);
     probe_free(p);
 }
@@ -408,7 +426,8 @@ static void r61_no_signal_is_lost(void **state)
     while (told_in_thread < SENT && net_now() < until)
         usleep(100);
     assert_int_equal(told_in_thread, SENT);
-    assert_int_equal(value_sum, expected);
+    if (values_are_told())
+        assert_int_equal(value_sum, expected);
     ior_reactor_free(reactor);
     assert_int_equal(pthread_sigmask(SIG_UNBLOCK, &own, NULL), 0);
     probe_free(p);

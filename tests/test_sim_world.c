@@ -497,6 +497,22 @@ static void numbers_come_again(void **state)
     assert_int_equal(box_free(&box), 0);
 }
 
+/* They belong to the real system, and say so. */
+static void neither_signals_nor_children(void **state)
+{
+    struct box box = {0};
+    char *argv[] = {(char *)(uintptr_t) "/bin/true", NULL};
+    const struct ior_spawn_options opts = {.struct_size = sizeof(opts), .argv = argv};
+    const int number = 10;
+    ior_id id = 4711;
+    (void)state;
+    box_init(&box, NULL);
+    assert_int_equal(ior_signals(box.cx, &number, 1, NULL, &id), -ENOSYS);
+    assert_int_equal(ior_spawn(box.cx, &opts, &id), -ENOSYS);
+    assert_int_equal(id, 4711);
+    assert_int_equal(box_free(&box), 0);
+}
+
 static void arguments_are_checked(void **state)
 {
     struct ior_sim_config config = {.struct_size = sizeof(config) - 1};
@@ -544,6 +560,7 @@ int main(void)
         cmocka_unit_test(waiting_for_ever_is_seen),
         cmocka_unit_test(stolen_fds_are_forgotten_or_told),
         cmocka_unit_test(numbers_come_again),
+        cmocka_unit_test(neither_signals_nor_children),
         cmocka_unit_test(arguments_are_checked),
     };
 

@@ -89,8 +89,9 @@ static int take_pending_error(struct ior__datagram *dg)
 int ior__datagram_take_errors(struct ior__datagram *dg)
 {
     const struct ior_os *os = dg->base.cx->rt->os;
+    bool has_queue = dg->family != AF_UNIX && os->recv_error; /* also where nobody here asked for it to be filled */
     int told = 0;
-    for (int i = 0; dg->exact && os->recv_error && i < ERRORS_MOST && !(dg->base.bits & IOR__ENDING); i++) {
+    for (int i = 0; has_queue && i < ERRORS_MOST && !(dg->base.bits & IOR__ENDING); i++) {
         unsigned char bytes[ERROR_BYTES];
         struct ior_addr peer = {.len = 0};
         struct ior_os_datagram in = {

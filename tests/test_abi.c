@@ -121,6 +121,7 @@ static const struct fact facts[] = {
     MEMBER(ior_datagram, local),
     MEMBER(ior_datagram, interface),
     MEMBER(ior_datagram, truncated),
+    MEMBER(ior_datagram, was_sent),
     MEMBER(ior_datagram, error),
     SIZE(ior_datagram_options),
     MEMBER(ior_datagram_options, struct_size),

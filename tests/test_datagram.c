@@ -236,6 +236,7 @@ static void r73_an_icmp_error_is_one_datagrams(void **state)
     assert_true(dg_is_quiet(fd)); /* nothing twice */
     for (size_t i = 0; i < dg.errors_n; i++) {
         assert_int_equal(dg.errors[i].error, ECONNREFUSED);
+        assert_true(dg.errors[i].was_sent);
         assert_true(ior_addr_equal(&dg.errors[i].peer, &nobody));
     }
     assert_in_range(dg.errors_n, 1, 20); /* ICMP is limited to some in a second */
@@ -317,6 +318,7 @@ static void what_is_sent_again_waits_for_the_next_turn(void **state)
     assert_string_equal(dg.errors[0].text, "first");
     assert_string_equal(dg.errors[1].text, "again");
     assert_int_equal(dg.errors[0].error, ENOENT);
+    assert_false(dg.errors[0].was_sent);
     assert_true(ior_addr_equal(&dg.errors[0].peer, &nobody));
     assert_int_equal(ior_queued(p->cx, id), 0);
     probe_free(p);

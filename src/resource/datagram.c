@@ -62,7 +62,7 @@ static bool is_of_a_send(int err)
 void ior__datagram_tell_error(struct ior__datagram *dg, int error, struct ior_datagram *about)
 {
     static const struct ior_addr nobody;
-    struct ior_datagram unknown = {.peer = dg->connected ? &dg->peer : &nobody, .local = &dg->bound};
+    struct ior_datagram unknown = {.peer = dg->connected ? &dg->peer : &nobody, .local = &dg->bound, .was_sent = true};
     struct ior_event ev = {.type = IOR_EV_SEND_ERROR};
     if (!about)
         about = &unknown;
@@ -104,7 +104,8 @@ int ior__datagram_take_errors(struct ior__datagram *dg)
         if (in.error == 0)
             continue;
         peer.len = in.peer_len;
-        struct ior_datagram about = {.bytes = bytes, .len = in.len, .peer = &peer, .local = &dg->bound};
+        struct ior_datagram about = {
+            .bytes = bytes, .len = in.len, .peer = &peer, .local = &dg->bound, .was_sent = true};
         ior__datagram_tell_error(dg, in.error, &about);
         told++;
     }

@@ -305,6 +305,7 @@ static const struct fact facts[] = {
     MEMBER(ior_os_datagram, local_len),
     MEMBER(ior_os_datagram, interface),
     MEMBER(ior_os_datagram, error),
+    MEMBER(ior_os_datagram, joins),
     MEMBER(ior_os_datagram, truncated),
     MEMBER(ior_os, processes),
     SIZE(ior_os_processes),

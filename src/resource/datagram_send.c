@@ -221,8 +221,9 @@ size_t ior__datagram_unsent(const struct ior_resource *res, struct iovec *iov, i
     return len;
 }
 
-static int gather(const struct ior__output *out, struct ior_os_datagram *datagrams, int most)
+static int gather(const struct ior__datagram *dg, struct ior_os_datagram *datagrams, int most)
 {
+    const struct ior__output *out = dg->base.output;
     struct walk walk = walk_from(out);
     struct ior__packet packet;
     int n = 0;
@@ -233,7 +234,8 @@ static int gather(const struct ior__output *out, struct ior_os_datagram *datagra
                                                 .peer = packet.peer_len ? peer : NULL,
                                                 .peer_len = packet.peer_len,
                                                 .local = packet.local_len ? peer + packet.peer_len : NULL,
-                                                .local_len = packet.local_len};
+                                                .local_len = packet.local_len,
+                                                .joins = dg->family != AF_UNIX};
     }
     return n;
 }
@@ -377,7 +379,7 @@ void ior__datagram_write_out(struct ior_resource *res)
     uint64_t left = dg->queued; /* what callbacks add waits for the next turn */
     for (unsigned tries = 0; left > 0 && tries < TRIES_MOST && !(res->bits & IOR__ENDING); tries++) {
         struct ior_os_datagram datagrams[IOR_OS_DATAGRAMS];
-        int n = gather(out, datagrams, left < IOR_OS_DATAGRAMS ? (int)left : IOR_OS_DATAGRAMS);
+        int n = gather(dg, datagrams, left < IOR_OS_DATAGRAMS ? (int)left : IOR_OS_DATAGRAMS);
         int r = os->send_datagrams(os->arg, res->fd, datagrams, n);
         if (r > 0) {
             sent(dg, r);

@@ -41,7 +41,6 @@ struct ior__datagram {
     int family;
     uint8_t asks; /* how many the next receive asks for */
     bool connected;
-    bool exact; /* IP_RECVERR: the system tells which datagram an ICMP error is about */
     bool tells_local;
     bool retried;     /* the first datagram of the queue failed, and is tried again */
     bool was_blocked; /* it waited for the socket to take it */

@@ -236,6 +236,7 @@ static void r73_an_icmp_error_is_one_datagrams(void **state)
     assert_true(dg_is_quiet(fd)); /* nothing twice */
     for (size_t i = 0; i < dg.errors_n; i++) {
         assert_int_equal(dg.errors[i].error, ECONNREFUSED);
+        assert_true(dg.errors[i].was_sent);
         assert_true(ior_addr_equal(&dg.errors[i].peer, &nobody));
     }
     assert_in_range(dg.errors_n, 1, 20); /* ICMP is limited to some in a second */
@@ -271,6 +272,23 @@ static void r73_where_the_next_call_is_told(void **state)
     probe_free(p);
 }
 
+/* A socket that keeps errors, though nobody here asked for that. */
+static void an_adopted_queue_of_errors_does_not_spin(void **state)
+{
+    struct probe *p = dg_begin(NULL);
+    struct ior_addr own, nobody = dg_refused();
+    int fd = dg_peer("127.0.0.1:0", &own), on = 1;
+    ior_id id = 0;
+    (void)state;
+    assert_int_equal(setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof(on)), 0);
+    assert_int_equal(ior_datagram_adopt(p->cx, fd, DG_OPTIONS(.ignore_errors = true), &id), 0);
+    assert_int_equal(ior_send_to(p->cx, id, &nobody, "x", 1), 0);
+    probe_until(p, dg.errors_n == 1);
+    assert_true(ior_addr_equal(&dg.errors[0].peer, &nobody));
+    assert_in_range(probe_quiet(p, 30), 0, 3);
+    probe_free(p);
+}
+
 static void resend(struct probe *p, struct probe_res *r, const struct ior_event *ev)
 {
     dg_on_event(p, r, ev);
@@ -300,6 +318,7 @@ static void what_is_sent_again_waits_for_the_next_turn(void **state)
     assert_string_equal(dg.errors[0].text, "first");
     assert_string_equal(dg.errors[1].text, "again");
     assert_int_equal(dg.errors[0].error, ENOENT);
+    assert_false(dg.errors[0].was_sent);
     assert_true(ior_addr_equal(&dg.errors[0].peer, &nobody));
     assert_int_equal(ior_queued(p->cx, id), 0);
     probe_free(p);
@@ -556,6 +575,7 @@ int main(void)
         cmocka_unit_test(connected_ones_hear_one_peer),
         cmocka_unit_test(r73_an_icmp_error_is_one_datagrams),
         cmocka_unit_test(r73_where_the_next_call_is_told),
+        cmocka_unit_test(an_adopted_queue_of_errors_does_not_spin),
         cmocka_unit_test(what_is_sent_again_waits_for_the_next_turn),
         cmocka_unit_test(too_large_for_the_kernel_is_an_error_of_that_one),
         cmocka_unit_test(a_broadcast_wants_to_be_allowed),

@@ -31,6 +31,7 @@ struct ior_datagram {
     const struct ior_addr *local; /* to which address, with tell_local; else the one that is bound */
     uint32_t interface;           /* with tell_local: the index of the one it came through; 0: unknown */
     bool truncated;               /* it was longer than max_bytes: the rest is lost */
+    bool was_sent;                /* IOR_EV_SEND_ERROR: it had left, and an error came back; else it never did */
     int error;                    /* IOR_EV_SEND_ERROR: a positive errno value; else 0 */
 };
 

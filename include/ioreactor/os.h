@@ -79,6 +79,7 @@ struct ior_os_datagram {
     uint32_t local_len; /* the same */
     uint32_t interface; /* received: where it came in, with `local`; 0: unknown */
     int32_t error;      /* recv_error: a positive errno value; 0: nothing to be told */
+    bool joins;         /* sending: over UDP, so that it may leave together with others of its length and peer */
     bool truncated;     /* received: the room was too small */
 };
 

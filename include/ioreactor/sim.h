@@ -27,7 +27,7 @@
  *
  * A world belongs to one thread, that of the test. Its memory comes from malloc, not from the hook of ior_set_alloc, so
  * that tests can make the library's allocations fail and not the world's; where malloc fails the world ends the program.
- * Not simulated: datagrams, and fds that other libraries make for themselves.
+ * Not simulated: multicast, and fds that other libraries make for themselves.
  */
 #ifndef IOREACTOR_SIM_H
 #define IOREACTOR_SIM_H
@@ -84,6 +84,9 @@ enum ior_sim_call {
     IOR_SIM_WAIT,
     IOR_SIM_WAKE,
     IOR_SIM_REBUILD,
+    IOR_SIM_RECV_DATAGRAMS, /* of struct ior_os again */
+    IOR_SIM_SEND_DATAGRAMS,
+    IOR_SIM_RECV_ERROR,
     IOR_SIM_CALLS
 };
 
@@ -103,7 +106,8 @@ enum ior_sim_shape {
 
 /*
  * Faults by chance: each member says "one in so many" (of the calls, records ... it belongs to); 0: never, 1: always.
- * None of them breaks what the kernel promises: data is never lost without a reset, and readiness comes in the end.
+ * None of them breaks what the kernel promises: of a stream data is never lost without a reset, and readiness comes in
+ * the end.
  */
 struct ior_sim_rates {
     uint32_t short_read;    /* recv, read, pread move fewer bytes */
@@ -123,8 +127,10 @@ struct ior_sim_rates {
     uint32_t wall_jump;     /* a read of the wall clock finds that it jumped, up to an hour, forwards or backwards */
     uint32_t cut;           /* a segment finds its link cut; it heals after at most cut_ns */
     uint32_t thread;        /* a simulated thread acts in the midst of a system call of a loop */
-    uint32_t reserved;
-    uint64_t cut_ns; /* default: 1 s */
+    uint32_t lost;          /* a UDP datagram (or an ICMP error) never arrives */
+    uint32_t duplicated;    /* it arrives twice */
+    uint32_t overtaken;     /* it arrives later than those sent after it */
+    uint64_t cut_ns;        /* default: 1 s */
 };
 
 /* A way between two hosts, or on one; the same in both directions. 0: the default of the world, or what is said here. */
@@ -406,6 +412,27 @@ IOR_API uint64_t ior_sim_sum(uint64_t sum, const void *bytes, size_t len);
 
 /* Forgets a peer; one that is open is hung up. */
 IOR_API void ior_sim_peer_free(struct ior_sim_peer *peer);
+
+/* ---- datagrams, without a runtime ---- */
+
+/*
+ * A plain datagram socket on a host, bound to an address (a port of 0 is chosen; a Unix path is one of this host). NULL:
+ * the address cannot be read, or is taken. What is sent goes the way of all datagrams: it can be lost, doubled and
+ * overtaken, and is refused, or dropped, where nobody is.
+ */
+struct ior_sim_mailbox;
+IOR_API struct ior_sim_mailbox *ior_sim_mailbox(struct ior_sim *sim, int host, const char *addr);
+IOR_API struct ior_addr ior_sim_mailbox_addr(const struct ior_sim_mailbox *mailbox);
+
+/* Sends one datagram. 0, or what sendto(2) answers: -EAGAIN, -EMSGSIZE, -ECONNREFUSED ... */
+IOR_API int ior_sim_mailbox_send(struct ior_sim_mailbox *mailbox, const struct ior_addr *to, const void *bytes,
+                                 size_t len);
+
+/* Takes the next one: its length, cut at `len`; `from` may be NULL. -EAGAIN: none is there. */
+IOR_API ssize_t ior_sim_mailbox_take(struct ior_sim_mailbox *mailbox, void *bytes, size_t len, struct ior_addr *from);
+
+/* Closes it; those that are open must be closed before the world ends. NULL does nothing. */
+IOR_API void ior_sim_mailbox_free(struct ior_sim_mailbox *mailbox);
 
 /* ---- files and other fds of the test's own ---- */
 

@@ -74,6 +74,9 @@ void ior__calendar_do(struct ior_sim *sim)
     case DUE_DRAIN:
         ior__peer_drain_due(sim, &due);
         break;
+    case DUE_PACKET:
+        ior__box_arrives(sim, &due);
+        break;
     case DUE_TIMEOUT:
         ior__end_timeout(sim, &due);
         break;

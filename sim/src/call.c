@@ -59,7 +59,8 @@ int ior__call_fault(struct call *call, uint64_t most)
 /* Calls whose success is progress. */
 static bool moves(enum ior_sim_call kind)
 {
-    return kind == IOR_SIM_ACCEPT || (kind >= IOR_SIM_RECV && kind <= IOR_SIM_SENDFILE);
+    return kind == IOR_SIM_ACCEPT || (kind >= IOR_SIM_RECV && kind <= IOR_SIM_SENDFILE) ||
+           kind == IOR_SIM_RECV_DATAGRAMS || kind == IOR_SIM_SEND_DATAGRAMS;
 }
 
 int64_t ior__call_end(struct call *call, int64_t result)

@@ -27,6 +27,7 @@ enum fault_when {
     WHEN_TCP,       /* a TCP socket */
     WHEN_UNIX,      /* a Unix socket */
     WHEN_CONNECTED, /* a connected socket */
+    WHEN_ASKED,     /* a connected datagram socket, or one of a Unix family: it may meet an error of a peer */
     WHEN_QUEUED,    /* a connection waits to be accepted */
     WHEN_NO_HUP,    /* neither hung up nor in error: then a kernel has an answer, and never says EAGAIN */
 };
@@ -143,6 +144,22 @@ static const struct fault_line lines[] = {
     {IOR_SIM_REBUILD, EMFILE, CLASS_NO_FDS, WHEN_ALWAYS},
     {IOR_SIM_REBUILD, ENFILE, CLASS_NO_FDS, WHEN_ALWAYS},
     {IOR_SIM_REBUILD, ENOMEM, CLASS_NO_MEMORY, WHEN_ALWAYS},
+    {IOR_SIM_RECV_DATAGRAMS, IOR_SIM_SHORT, CLASS_SHORT_READ, WHEN_MORE},
+    {IOR_SIM_RECV_DATAGRAMS, EAGAIN, CLASS_AGAIN, WHEN_NO_HUP},
+    {IOR_SIM_RECV_DATAGRAMS, EINTR, CLASS_INTERRUPTED, WHEN_ALWAYS},
+    {IOR_SIM_RECV_DATAGRAMS, ENOMEM, CLASS_NO_MEMORY, WHEN_ALWAYS},
+    {IOR_SIM_RECV_DATAGRAMS, ECONNREFUSED, CLASS_OTHER, WHEN_ASKED},
+    {IOR_SIM_RECV_DATAGRAMS, EHOSTUNREACH, CLASS_OTHER, WHEN_ASKED},
+    {IOR_SIM_SEND_DATAGRAMS, IOR_SIM_SHORT, CLASS_SHORT_WRITE, WHEN_MORE},
+    {IOR_SIM_SEND_DATAGRAMS, EAGAIN, CLASS_AGAIN, WHEN_ALWAYS},
+    {IOR_SIM_SEND_DATAGRAMS, EINTR, CLASS_INTERRUPTED, WHEN_ALWAYS},
+    {IOR_SIM_SEND_DATAGRAMS, ENOBUFS, CLASS_NO_MEMORY, WHEN_ALWAYS},
+    {IOR_SIM_SEND_DATAGRAMS, ENOMEM, CLASS_NO_MEMORY, WHEN_ALWAYS},
+    {IOR_SIM_SEND_DATAGRAMS, ECONNREFUSED, CLASS_OTHER, WHEN_ASKED},
+    {IOR_SIM_SEND_DATAGRAMS, EPERM, CLASS_OTHER, WHEN_ALWAYS},
+    {IOR_SIM_SEND_DATAGRAMS, ENETUNREACH, CLASS_OTHER, WHEN_ALWAYS},
+    {IOR_SIM_RECV_ERROR, EINTR, CLASS_INTERRUPTED, WHEN_ALWAYS},
+    {IOR_SIM_RECV_ERROR, ENOMEM, CLASS_NO_MEMORY, WHEN_ALWAYS},
 };
 
 /* The lines of a call: the first, and how many. */
@@ -180,9 +197,12 @@ static bool holds(const struct call *call, enum fault_when when, uint64_t most)
         return end && end->kind == END_TCP && (call->kind != IOR_SIM_RECV || end->state == END_OPEN) &&
                (call->kind != IOR_SIM_SEND || end->state == END_OPEN);
     case WHEN_UNIX:
-        return end && end->kind == END_UNIX;
+        return (end && end->kind == END_UNIX) ||
+               (file && file->kind == FILE_DATAGRAM && file->box->local.family == FAMILY_UNIX);
     case WHEN_CONNECTED:
         return end && (end->kind == END_TCP || end->kind == END_UNIX) && end->state == END_OPEN && !end->other_gone;
+    case WHEN_ASKED:
+        return file && file->kind == FILE_DATAGRAM && (file->box->connected || file->box->local.family == FAMILY_UNIX);
     case WHEN_QUEUED:
         return file && file->kind == FILE_LISTENER && file->bound->queue_len > 0;
     case WHEN_NO_HUP:

@@ -25,6 +25,8 @@ void ior__file_unref(struct ior_sim *sim, struct file *file)
     if (file->end)
         ior__end_close(sim, file->end,
                        file->linger && file->linger_s == 0 && file->end->kind == END_TCP); /* TCP's alone */
+    if (file->box)
+        ior__box_free(sim, file->box);
     if (file->bound)
         ior__bound_free(sim, file->bound);
     if (file->kind == FILE_REGULAR) {
@@ -43,6 +45,8 @@ unsigned ior__file_ready(const struct ior_sim *sim, const struct file *file)
         return file->bound->queue_len > 0 ? IOR_READ : 0u;
     case FILE_OTHER:
         return file->of.ready;
+    case FILE_DATAGRAM:
+        return ior__box_ready(sim, file->box);
     case FILE_REGULAR:
         break;
     }

@@ -29,8 +29,9 @@ static bool families_meet(const struct listener *a, const struct listener *b)
 
 static bool conflict(const struct listener *a, const struct listener *b)
 {
-    if (a->where.host != b->where.host || a->where.port != b->where.port || a->where.family == FAMILY_UNIX ||
-        b->where.family == FAMILY_UNIX || !families_meet(a, b) || !same_place(&a->where, &b->where))
+    if (a->is_datagram != b->is_datagram || a->where.host != b->where.host || a->where.port != b->where.port ||
+        a->where.family == FAMILY_UNIX || b->where.family == FAMILY_UNIX || !families_meet(a, b) ||
+        !same_place(&a->where, &b->where))
         return false;
     return !(a->reuse_port && b->reuse_port) && !(a->reuse_addr && b->reuse_addr && !a->listening && !b->listening);
 }
@@ -226,6 +227,8 @@ static int connect_unix(struct ior_sim *sim, struct end *end, const struct where
     const struct path *path = ior__path_at(sim, to->path);
     if (!path->exists)
         return path->name[0] == '@' ? -ECONNREFUSED : -ENOENT;
+    if (path->is_socket && path->bound && path->bound->is_datagram)
+        return -EPROTOTYPE;
     if (!path->is_socket || !path->bound || !path->bound->listening)
         return -ECONNREFUSED;
     if (is_full(path->bound))

@@ -83,6 +83,8 @@ static int kind_of(const struct file *file)
         return IOR_FD_FILE | IOR_FD_NO_WRITE;
     case FILE_OTHER:
         return IOR_FD_OTHER;
+    case FILE_DATAGRAM:
+        return IOR_FD_SOCKET;
     case FILE_STREAM:
         break;
     }
@@ -202,5 +204,8 @@ void ior__os_init(struct node *node)
         .path_chmod = os_path_chmod,
         .path_unlink = os_path_unlink,
         .resolve = ior__sim_os_resolve,
+        .recv_datagrams = ior__sim_os_recv_datagrams,
+        .send_datagrams = ior__sim_os_send_datagrams,
+        .recv_error = ior__sim_os_recv_error,
     };
 }

@@ -39,6 +39,8 @@ static int begin(struct call *call, void *arg, enum ior_sim_call kind, int fd)
         ior__violate(call->node->sim, IOR_SIM_BLOCKING, "%s of fd %d", ior_sim_call_name(kind), fd - IOR_SIM_FD_FIRST);
     if (call->file->kind == FILE_LISTENER)
         return wants_socket ? -ENOTCONN : -EINVAL;
+    if (call->file->kind == FILE_DATAGRAM)
+        return -EOPNOTSUPP; /* not simulated: the library has other calls for them */
     if (call->file->kind != FILE_STREAM)
         return wants_socket ? -ENOTSOCK : -EAGAIN;
     if (wants_socket && call->file->end->kind != END_TCP && call->file->end->kind != END_UNIX)

@@ -29,4 +29,9 @@ ssize_t ior__sim_os_pread(void *arg, int fd, void *bytes, size_t len, uint64_t o
 int ior__sim_os_resolve(void *arg, const struct ior_os_name *asked, struct ior_addr *addrs, uint32_t max,
                         uint64_t *after_ns);
 
+/* os_datagrams.c */
+int ior__sim_os_recv_datagrams(void *arg, int fd, struct ior_os_datagram *datagrams, int n);
+int ior__sim_os_send_datagrams(void *arg, int fd, const struct ior_os_datagram *datagrams, int n);
+int ior__sim_os_recv_error(void *arg, int fd, struct ior_os_datagram *datagram);
+
 #endif

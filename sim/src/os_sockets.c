@@ -11,7 +11,7 @@
 
 static bool is_socket(const struct file *file)
 {
-    return file->kind == FILE_LISTENER ||
+    return file->kind == FILE_LISTENER || file->kind == FILE_DATAGRAM ||
            (file->kind == FILE_STREAM && (file->end->kind == END_TCP || file->end->kind == END_UNIX));
 }
 
@@ -29,24 +29,30 @@ static int finish(struct call *call, int result)
 
 /* ---- making ---- */
 
+static enum family family_of(int domain)
+{
+    return domain == AF_UNIX ? FAMILY_UNIX : domain == AF_INET ? FAMILY_V4 : FAMILY_V6;
+}
+
 static int new_socket(struct call *call, int domain, int type)
 {
     struct node *node = call->node;
     if (domain != AF_INET && domain != AF_INET6 && domain != AF_UNIX)
         return -EAFNOSUPPORT;
-    if ((type & 15) != SOCK_STREAM)
+    if ((type & 15) != SOCK_STREAM && (type & 15) != SOCK_DGRAM)
         return -EPROTONOSUPPORT;
     if (ior__fds_full(node->sim, node->host))
         return -EMFILE;
-    struct file *file = ior__file_new(node->sim, node->host, FILE_STREAM);
+    bool datagrams = (type & 15) == SOCK_DGRAM;
+    struct file *file = ior__file_new(node->sim, node->host, datagrams ? FILE_DATAGRAM : FILE_STREAM);
     file->nonblock = true;
+    if (datagrams) {
+        file->box = ior__box_new(node->sim, node->host, family_of(domain), file);
+        return ior__fd_new(node->sim, file, false);
+    }
     file->end = ior__end_new(node->sim, domain == AF_UNIX ? END_UNIX : END_TCP, node->host);
     file->end->owner = file;
-    file->end->local = (struct where){.host = node->host,
-                                      .any = true,
-                                      .family = (uint8_t)(domain == AF_UNIX   ? FAMILY_UNIX
-                                                          : domain == AF_INET ? FAMILY_V4
-                                                                              : FAMILY_V6)};
+    file->end->local = (struct where){.host = node->host, .any = true, .family = (uint8_t)family_of(domain)};
     return ior__fd_new(node->sim, file, false);
 }
 
@@ -64,6 +70,18 @@ int ior__sim_os_socket(void *arg, int domain, int type, int protocol)
     return fd;
 }
 
+static int bind_box(struct call *call, const struct ior_addr *addr, const struct listener *like)
+{
+    struct where where;
+    if (!ior__where_of(call->node->sim, (int)call->node->host, addr, &where))
+        return -EAFNOSUPPORT;
+    int err = ior__box_bind(call->node->sim, call->file->box, &where, like);
+    where = call->file->box->local;
+    call->a = where.family == FAMILY_UNIX ? where.path : where.port;
+    call->b = where.host;
+    return err;
+}
+
 static int bind_end(struct call *call, const struct ior_addr *addr)
 {
     struct node *node = call->node;
@@ -71,6 +89,8 @@ static int bind_end(struct call *call, const struct ior_addr *addr)
     struct where where;
     const struct listener like = {
         .owner = file, .reuse_port = file->reuse_port, .reuse_addr = file->reuse_addr, .v6_only = file->v6_only};
+    if (file->kind == FILE_DATAGRAM)
+        return bind_box(call, addr, &like);
     if (file->bound || file->kind != FILE_STREAM || file->end->state != END_NEW)
         return -EINVAL;
     if (!ior__where_of(node->sim, (int)node->host, addr, &where) || where.family != file->end->local.family)
@@ -111,6 +131,8 @@ static int listen_end(struct call *call, int backlog)
 {
     struct node *node = call->node;
     struct file *file = call->file;
+    if (file->kind == FILE_DATAGRAM)
+        return -EOPNOTSUPP;
     if (file->kind == FILE_STREAM && file->end->state != END_NEW)
         return -EINVAL;
     if (!file->bound) {
@@ -149,6 +171,8 @@ int ior__sim_os_listen(void *arg, int fd, int backlog)
 static int accept_end(struct call *call, struct ior_addr *peer)
 {
     struct node *node = call->node;
+    if (call->file->kind == FILE_DATAGRAM)
+        return -EOPNOTSUPP;
     if (call->file->kind != FILE_LISTENER)
         return -EINVAL;
     if (ior__fds_full(node->sim, node->host))
@@ -183,6 +207,13 @@ static int connect_end(struct call *call, const struct ior_addr *addr)
     struct ior_sim *sim = call->node->sim;
     struct file *file = call->file;
     struct where to;
+    if (file->kind == FILE_DATAGRAM) {
+        if (!ior__where_of(sim, (int)call->node->host, addr, &to))
+            return -EAFNOSUPPORT;
+        call->a = to.family == FAMILY_UNIX ? to.path : to.port;
+        call->b = to.host;
+        return ior__box_connect(sim, file->box, &to);
+    }
     if (file->kind != FILE_STREAM)
         return -EISCONN; /* a listener */
     if (file->end->state == END_CONNECTING)
@@ -211,6 +242,13 @@ int ior__sim_os_connect(void *arg, int fd, const struct ior_addr *addr)
 
 /* ---- names ---- */
 
+static const struct where *local_of(const struct file *file)
+{
+    if (file->kind == FILE_DATAGRAM)
+        return &file->box->local;
+    return file->bound ? &file->bound->where : &file->end->local;
+}
+
 int ior__sim_os_getsockname(void *arg, int fd, struct ior_addr *addr)
 {
     struct call call;
@@ -218,13 +256,14 @@ int ior__sim_os_getsockname(void *arg, int fd, struct ior_addr *addr)
     if (err == 0)
         err = ior__call_fault(&call, 0);
     if (err == 0)
-        ior__where_addr(call.node->sim, call.file->bound ? &call.file->bound->where : &call.file->end->local, addr);
+        ior__where_addr(call.node->sim, local_of(call.file), addr);
     return finish(&call, err);
 }
 
 static bool has_peer(const struct file *file)
 {
-    return file->kind == FILE_STREAM && file->end->state == END_OPEN;
+    return file->kind == FILE_DATAGRAM ? file->box->connected
+                                       : file->kind == FILE_STREAM && file->end->state == END_OPEN;
 }
 
 int ior__sim_os_getpeername(void *arg, int fd, struct ior_addr *addr)
@@ -236,7 +275,7 @@ int ior__sim_os_getpeername(void *arg, int fd, struct ior_addr *addr)
     if (err == 0 && !has_peer(call.file))
         err = -ENOTCONN;
     if (err == 0)
-        ior__where_addr(call.node->sim, &call.file->end->remote, addr);
+        ior__where_addr(call.node->sim, call.file->box ? &call.file->box->remote : &call.file->end->remote, addr);
     return finish(&call, err);
 }
 
@@ -247,6 +286,10 @@ static uint64_t option_number(int level, int name)
 {
     if (level == IPPROTO_TCP)
         return name == TCP_NODELAY ? 1 : 2;
+    if (level == IPPROTO_IP)
+        return name == IP_PKTINFO ? 6 : 7;
+    if (level == IPPROTO_IPV6 && name == IPV6_RECVPKTINFO)
+        return 8;
     if (level == IPPROTO_IPV6)
         return name == IPV6_V6ONLY ? 3 : 4;
     if (level != SOL_SOCKET)
@@ -262,6 +305,8 @@ static uint64_t option_number(int level, int name)
         return 13;
     case SO_KEEPALIVE:
         return 14;
+    case SO_BROADCAST:
+        return 16;
     default:
         return 15;
     }
@@ -269,6 +314,8 @@ static uint64_t option_number(int level, int name)
 
 static int socket_error(struct file *file)
 {
+    if (file->kind == FILE_DATAGRAM)
+        return ior__box_error(file->box);
     int error = file->kind == FILE_STREAM ? file->end->error : 0;
     if (error)
         file->end->error = 0;
@@ -277,7 +324,7 @@ static int socket_error(struct file *file)
 
 static int socket_domain(const struct file *file)
 {
-    int family = file->kind == FILE_LISTENER ? file->bound->where.family : file->end->local.family;
+    int family = local_of(file)->family;
     return family == FAMILY_UNIX ? AF_UNIX : family == FAMILY_V4 ? AF_INET : AF_INET6;
 }
 
@@ -303,7 +350,7 @@ static int option_get(struct file *file, int level, int name, int *value)
         *value = socket_error(file);
         return 0;
     case SO_TYPE:
-        *value = SOCK_STREAM;
+        *value = file->kind == FILE_DATAGRAM ? SOCK_DGRAM : SOCK_STREAM;
         return 0;
     case SO_ACCEPTCONN:
         *value = file->kind == FILE_LISTENER;
@@ -360,13 +407,32 @@ static int linger_set(struct file *file, const void *value, uint32_t len)
     return 0;
 }
 
+static int box_option_set(struct box *box, int level, int name, bool on)
+{
+    bool local = (level == IPPROTO_IP && name == IP_PKTINFO) || (level == IPPROTO_IPV6 && name == IPV6_RECVPKTINFO);
+#if defined(IP_RECVERR)
+    bool errors = (level == IPPROTO_IP && name == IP_RECVERR) || (level == IPPROTO_IPV6 && name == IPV6_RECVERR);
+    if (errors) {
+        box->asks_errors = on;
+        return 0;
+    }
+#endif
+    if (!local)
+        return -ENOPROTOOPT;
+    box->asks_local = on;
+    return 0;
+}
+
 static int option_set(struct file *file, int level, int name, bool on)
 {
+    bool v6_only = level == IPPROTO_IPV6 && name == IPV6_V6ONLY;
+    if (file->kind == FILE_DATAGRAM && level != SOL_SOCKET && !is_unix(file) && !v6_only)
+        return box_option_set(file->box, level, name, on);
     if (level == IPPROTO_TCP && !is_unix(file)) {
         file->no_delay = name == TCP_NODELAY ? on : file->no_delay;
         return 0;
     }
-    if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && socket_domain(file) == AF_INET6) {
+    if (v6_only && socket_domain(file) == AF_INET6) {
         file->v6_only = on;
         return 0;
     }
@@ -384,6 +450,7 @@ static int option_set(struct file *file, int level, int name, bool on)
         return 0;
     case SO_SNDBUF:
     case SO_RCVBUF:
+    case SO_BROADCAST:
         return 0;
     default:
         return -ENOPROTOOPT;

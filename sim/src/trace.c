@@ -82,6 +82,9 @@ static const struct {
     [IOR_SIM_REWATCH] = {"id", "interest"},
     [IOR_SIM_UNWATCH] = {"id", NULL},
     [IOR_SIM_WAIT] = {"most", "until"},
+    [IOR_SIM_RECV_DATAGRAMS] = {"most", "sum"},
+    [IOR_SIM_SEND_DATAGRAMS] = {"most", "sum"},
+    [IOR_SIM_RECV_ERROR] = {NULL, "len"},
 };
 
 /* " name value". Ids are a slot and a generation, times have seconds, sums are hexadecimal. */

@@ -60,6 +60,7 @@ unsigned ior_sim_free(struct ior_sim *sim)
     ior__peers_free(sim);
     ior__fds_free(sim);
     ior__scheduler_free(sim);
+    ior__boxes_free(sim);
     ior__ends_free(sim);
     ior__mem_free(sim->bounds);
     ior__paths_free(sim);

@@ -7,6 +7,7 @@
  *   ends.c               ends of connections                listeners.c   bound addresses, the way of a SYN
  *   files.c, paths.c     fds, open files; Unix paths        faults.c      which calls fail, and with what
  *   call.c, os_*.c       struct ior_os                      engine*.c     struct ior_engine_ops
+ *   datagrams.c          datagram sockets, what is on its way to them
  *   peers.c              plain ends                         scheduler.c   who acts next
  *   lookups.c            names of hosts
  *
@@ -164,8 +165,8 @@ void ior__end_hold(struct ior_sim *sim, struct end *end);
 
 struct listener {
     struct where where;
-    void *owner; /* file or peer */
-    bool is_peers, reuse_port, reuse_addr, v6_only, listening, vanished;
+    void *owner;                                                                      /* file or peer */
+    bool is_peers, reuse_port, reuse_addr, v6_only, listening, vanished, is_datagram; /* is_datagram: owner is a box */
     uint32_t backlog;
     struct ref *queue; /* a ring */
     uint32_t queue_room, queue_head, queue_len;
@@ -181,6 +182,58 @@ uint32_t ior__port_for(struct ior_sim *sim, uint32_t host);
 int ior__end_connect(struct ior_sim *sim, struct end *end, const struct where *to, bool now);
 void ior__listener_syn(struct ior_sim *sim, const struct due *due);
 void ior__listener_syn_ack(struct ior_sim *sim, const struct due *due);
+
+/* ---- datagram sockets ---- */
+
+struct packet;
+
+struct packets {
+    struct packet *first, *last;
+    uint32_t count;
+    uint64_t bytes; /* with what each counts beyond its own */
+};
+
+struct box {
+    struct box *previous, *next; /* of the world */
+    uint32_t host, number, limit;
+    void *owner; /* a file; NULL: the test's mailbox */
+    struct listener *bound;
+    struct where local, remote;
+    bool connected;
+    bool asks_errors, asks_local, broadcast; /* options */
+    int error;                               /* pending */
+    struct packets in, errors;
+    uint64_t flying; /* bytes of it that are on the way */
+};
+
+/* A datagram that is taken; before, the room for it. */
+struct taken {
+    void *bytes;
+    size_t len;
+    struct where peer, local;
+    bool truncated;
+    int error;
+};
+
+struct ior_sim_mailbox {
+    struct ior_sim *sim;
+    struct box *box;
+};
+
+struct box *ior__box_new(struct ior_sim *sim, uint32_t host, enum family family, void *owner);
+void ior__box_free(struct ior_sim *sim, struct box *box);
+int ior__box_bind(struct ior_sim *sim, struct box *box, const struct where *where, const struct listener *like);
+int ior__box_connect(struct ior_sim *sim, struct box *box, const struct where *to);
+unsigned ior__box_ready(const struct ior_sim *sim, const struct box *box);
+int ior__box_error(struct box *box); /* takes the pending one, positive */
+/* `to` NULL: the connected peer; `from` NULL: its own address. */
+int ior__box_send(struct ior_sim *sim, struct box *box, const struct where *to, const struct where *from,
+                  const void *bytes, size_t len);
+bool ior__box_take(struct ior_sim *sim, struct box *box, struct taken *ret);
+bool ior__box_take_error(struct box *box, struct taken *ret);
+struct due;
+void ior__box_arrives(struct ior_sim *sim, const struct due *due);
+void ior__boxes_free(struct ior_sim *sim);
 
 /* ---- Unix paths ---- */
 
@@ -201,7 +254,7 @@ void ior__paths_free(struct ior_sim *sim);
 
 /* ---- files and fds ---- */
 
-enum file_kind { FILE_STREAM, FILE_LISTENER, FILE_REGULAR, FILE_OTHER };
+enum file_kind { FILE_STREAM, FILE_LISTENER, FILE_REGULAR, FILE_OTHER, FILE_DATAGRAM };
 
 struct watch;
 
@@ -220,7 +273,8 @@ struct file {
     uint32_t number; /* each file of a world has its own */
     struct watch *watches;
     struct end *end;        /* FILE_STREAM */
-    struct listener *bound; /* bound address, or NULL */
+    struct listener *bound; /* bound address, or NULL; that of a datagram socket is its box's */
+    struct box *box;        /* FILE_DATAGRAM */
     union {
         struct blob *blob; /* FILE_REGULAR */
         unsigned ready;    /* FILE_OTHER */
@@ -367,6 +421,7 @@ enum due_what {
     DUE_FIN,     /* a: to, b: from */
     DUE_RESET,   /* a: to, n: how many segments it overtakes is all of them (1) or none (0) */
     DUE_DRAIN,   /* a.index: number of the peer's place, a.gen */
+    DUE_PACKET,  /* n: place in packets */
     DUE_TIMEOUT, /* a: whose; the quiet ones from here on */
     DUE_ACT,     /* n: place in acts */
     DUE_THREAD,  /* a.index: place in threads, a.gen: its turn */
@@ -484,6 +539,9 @@ struct ior_sim {
     struct due *calendar;
     struct due *held;
     struct ior_sim_peer *peers, *first_pending, *last_pending;
+    struct box *first_box, *last_box;
+    struct packet **packets; /* on the way */
+    uint32_t *packets_free;  /* places */
     struct act *acts;
     struct thread *threads;
     struct kept_call *kept;
@@ -504,7 +562,8 @@ struct ior_sim {
     uint32_t threads_n, threads_room;
     uint32_t kept_room, scripted_n, scripted_room, fail_at_n, fail_at_room;
     uint32_t names_n, names_room;
-    uint32_t conns, files_made; /* ever: their numbers */
+    uint32_t packets_n, packets_room, packets_free_n, packets_free_room;
+    uint32_t conns, files_made, boxes_made; /* ever: their numbers */
     uint32_t next_turn;
     uint32_t steps_here; /* since the clock moved */
     unsigned violations;

@@ -62,7 +62,7 @@ static bool is_of_a_send(int err)
 void ior__datagram_tell_error(struct ior__datagram *dg, int error, struct ior_datagram *about)
 {
     static const struct ior_addr nobody;
-    struct ior_datagram unknown = {.peer = dg->connected ? &dg->peer : &nobody, .local = &dg->bound};
+    struct ior_datagram unknown = {.peer = dg->connected ? &dg->peer : &nobody, .local = &dg->bound, .was_sent = true};
     struct ior_event ev = {.type = IOR_EV_SEND_ERROR};
     if (!about)
         about = &unknown;
@@ -89,8 +89,9 @@ static int take_pending_error(struct ior__datagram *dg)
 int ior__datagram_take_errors(struct ior__datagram *dg)
 {
     const struct ior_os *os = dg->base.cx->rt->os;
+    bool has_queue = dg->family != AF_UNIX && os->recv_error; /* also where nobody here asked for it to be filled */
     int told = 0;
-    for (int i = 0; dg->exact && os->recv_error && i < ERRORS_MOST && !(dg->base.bits & IOR__ENDING); i++) {
+    for (int i = 0; has_queue && i < ERRORS_MOST && !(dg->base.bits & IOR__ENDING); i++) {
         unsigned char bytes[ERROR_BYTES];
         struct ior_addr peer = {.len = 0};
         struct ior_os_datagram in = {
@@ -103,7 +104,8 @@ int ior__datagram_take_errors(struct ior__datagram *dg)
         if (in.error == 0)
             continue;
         peer.len = in.peer_len;
-        struct ior_datagram about = {.bytes = bytes, .len = in.len, .peer = &peer, .local = &dg->bound};
+        struct ior_datagram about = {
+            .bytes = bytes, .len = in.len, .peer = &peer, .local = &dg->bound, .was_sent = true};
         ior__datagram_tell_error(dg, in.error, &about);
         told++;
     }

@@ -95,17 +95,17 @@ static int set_tell_local(const struct ior_os *os, int fd, int family)
     return family == AF_INET6 ? set(os, fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) : err;
 }
 
-/* Whether the system will say which datagram an error is about. */
-static bool set_exact(const struct ior_os *os, int fd, int family)
+/* The system keeps ICMP errors in a queue, with the peer each is about. Where it cannot, it still tells the errors. */
+static void ask_for_errors(const struct ior_os *os, int fd, int family)
 {
 #if defined(IP_RECVERR) && defined(IPV6_RECVERR)
-    int err = set(os, fd, IPPROTO_IP, IP_RECVERR, 1);
-    return (family == AF_INET6 ? set(os, fd, IPPROTO_IPV6, IPV6_RECVERR, 1) : err) == 0;
+    (void)set(os, fd, IPPROTO_IP, IP_RECVERR, 1);
+    if (family == AF_INET6)
+        (void)set(os, fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
 #else
     (void)os;
     (void)fd;
     (void)family;
-    return false;
 #endif
 }
 
@@ -153,7 +153,7 @@ static int set_telling(const struct ior_os *os, struct ior__datagram *dg, const 
     if (dg->family == AF_UNIX)
         return 0;
     if (!in->ignore_errors)
-        dg->exact = set_exact(os, dg->base.fd, dg->family);
+        ask_for_errors(os, dg->base.fd, dg->family);
     if (!in->tell_local)
         return 0;
     dg->tells_local = true;

@@ -7,8 +7,8 @@
  * `cost`, so that many small datagrams are bounded too.
  *
  * A datagram that fails is told and dropped, and the next one goes. On an Internet socket the error that a send answers
- * may be an older one's (an ICMP message came back) and the send has done nothing; so the datagram is tried again, once:
- * what fails a second time is its own. Nothing here asks the service while a packet is half out of the queue.
+ * may be an older one's (an ICMP message came back) and the send has done nothing; so the datagram is tried again. Some
+ * errors are never a send's own; with the others, what fails a second time is its own. Nothing here asks the service while a packet is half out of the queue.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -221,8 +221,9 @@ size_t ior__datagram_unsent(const struct ior_resource *res, struct iovec *iov, i
     return len;
 }
 
-static int gather(const struct ior__output *out, struct ior_os_datagram *datagrams, int most)
+static int gather(const struct ior__datagram *dg, struct ior_os_datagram *datagrams, int most)
 {
+    const struct ior__output *out = dg->base.output;
     struct walk walk = walk_from(out);
     struct ior__packet packet;
     int n = 0;
@@ -233,7 +234,8 @@ static int gather(const struct ior__output *out, struct ior_os_datagram *datagra
                                                 .peer = packet.peer_len ? peer : NULL,
                                                 .peer_len = packet.peer_len,
                                                 .local = packet.local_len ? peer + packet.peer_len : NULL,
-                                                .local_len = packet.local_len};
+                                                .local_len = packet.local_len,
+                                                .joins = dg->family != AF_UNIX};
     }
     return n;
 }
@@ -310,6 +312,25 @@ static void tried_again(struct ior__datagram *dg, int error)
 
 enum after { STOPS, TRIES_AGAIN, DROPPED };
 
+#define TRIES_MOST 16 /* of one datagram in a turn */
+
+/* What a send over UDP does not find out itself: it comes by ICMP, for a datagram that was sent before. */
+static bool is_an_older_ones(int err)
+{
+    switch (-err) {
+    case ECONNREFUSED:
+    case ENOPROTOOPT:
+    case EPROTO:
+    case EHOSTDOWN:
+#ifdef ENONET
+    case ENONET:
+#endif
+        return true;
+    default:
+        return false;
+    }
+}
+
 /*
  * A send that answered an error, and what comes after it. The kernel tells when a socket can be written, but not when the Unix peer
  * of one datagram has room, unless the socket is connected to it: where the socket could be written and its first
@@ -333,6 +354,11 @@ static enum after refused(struct ior__datagram *dg, int err)
         ior__end(res, IOR_ERROR, -err, -1);
         return STOPS;
     }
+    if (dg->family != AF_UNIX && is_an_older_ones(err)) {
+        if (ior__datagram_take_errors(dg) == 0)
+            ior__datagram_tell_error(dg, -err, NULL);
+        return TRIES_AGAIN;
+    }
     if (dg->family != AF_UNIX && !dg->retried) {
         dg->retried = true;
         dg->first_error = ior__datagram_take_errors(dg) > 0 ? 0 : -err;
@@ -351,13 +377,14 @@ void ior__datagram_write_out(struct ior_resource *res)
     const struct ior_os *os = res->cx->rt->os;
     struct ior__output *out = res->output;
     uint64_t left = dg->queued; /* what callbacks add waits for the next turn */
-    while (left > 0 && !(res->bits & IOR__ENDING)) {
+    for (unsigned tries = 0; left > 0 && tries < TRIES_MOST && !(res->bits & IOR__ENDING); tries++) {
         struct ior_os_datagram datagrams[IOR_OS_DATAGRAMS];
-        int n = gather(out, datagrams, left < IOR_OS_DATAGRAMS ? (int)left : IOR_OS_DATAGRAMS);
+        int n = gather(dg, datagrams, left < IOR_OS_DATAGRAMS ? (int)left : IOR_OS_DATAGRAMS);
         int r = os->send_datagrams(os->arg, res->fd, datagrams, n);
         if (r > 0) {
             sent(dg, r);
             left -= (uint64_t)r;
+            tries = 0;
             if (dg->retried)
                 tried_again(dg, 0);
             continue;
@@ -366,6 +393,8 @@ void ior__datagram_write_out(struct ior_resource *res)
         if (after == STOPS)
             return;
         left -= after == DROPPED;
+        if (after == DROPPED)
+            tries = 0;
     }
     if (out->head && !(res->bits & IOR__ENDING))
         ior__work_add(res->cx->rt, res);

@@ -24,6 +24,7 @@ void dg_on_event(struct probe *p, struct probe_res *r, const struct ior_event *e
     *t = (struct dg_told){.id = ev->id, .len = d->len, .peer = *d->peer, .local = *d->local};
     t->interface = d->interface;
     t->truncated = d->truncated;
+    t->was_sent = d->was_sent;
     t->error = d->error;
     if (d->bytes != NULL)
         memcpy(t->text, d->bytes, d->len < DG_TEXT - 1 ? d->len : DG_TEXT - 1);

@@ -19,7 +19,7 @@ struct dg_told {
     char text[DG_TEXT]; /* the first bytes, with a zero */
     struct ior_addr peer, local;
     uint32_t interface;
-    bool truncated;
+    bool truncated, was_sent;
     int error;
 };
 

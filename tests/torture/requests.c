@@ -99,6 +99,15 @@ ior_id t_adopt(struct service *s, int kind, const struct ior_stream_options *opt
     return id;
 }
 
+ior_id t_datagrams(struct service *s, const char *text, const struct ior_datagram_options *opts)
+{
+    struct ior_addr addr = addr_of(text);
+    struct view before = look(s, 0);
+    ior_id id = 0;
+    int answer = ior_datagram_open(s->cx, &addr, opts, &id);
+    return given(s, before, answer, id, "datagram_open");
+}
+
 ior_id t_watch(struct service *s, int fd, unsigned io)
 {
     struct view before = look(s, 0);
@@ -204,6 +213,21 @@ int t_send(struct service *s, ior_id id, size_t len)
     pattern(bytes, t_res(s, id)->accepted, len);
     struct view before = look(s, id);
     int answer = sent(s, id, before, ior_send(s->cx, id, bytes, len), len, "send");
+    free(bytes);
+    return answer;
+}
+
+int t_send_to(struct service *s, ior_id id, const char *text, size_t len)
+{
+    struct ior_addr addr = addr_of(text);
+    if (id == 0)
+        return -ENOENT;
+    unsigned char *bytes = malloc(len + 1);
+    if (bytes == NULL)
+        abort();
+    pattern(bytes, t_res(s, id)->accepted, len);
+    struct view before = look(s, id);
+    int answer = sent(s, id, before, ior_send_to(s->cx, id, &addr, bytes, len), len, "send_to");
     free(bytes);
     return answer;
 }

@@ -164,13 +164,26 @@ static void note_end(struct service *s, struct res *r, const struct ior_event *e
     r->unread = ev->end.unread;
     s->last_end = r;
     check_due(s, r, r->deadline);
-    if (r->written + r->unsent != r->accepted)
-        complain(s->run, "written %llu and unsent %llu are not the %llu that were accepted",
-                 (unsigned long long)r->written, (unsigned long long)r->unsent, (unsigned long long)r->accepted);
+    if (r->written + r->failed + r->unsent != r->accepted)
+        complain(s->run, "written %llu, failed %llu and unsent %llu are not the %llu that were accepted",
+                 (unsigned long long)r->written, (unsigned long long)r->failed, (unsigned long long)r->unsent,
+                 (unsigned long long)r->accepted);
     if ((r->why == IOR_TIMEOUT) != (r->deadline >= 0) || (r->why == IOR_TIMEOUT && r->error != ETIMEDOUT) ||
         (r->why == IOR_ERROR && r->error <= 0) || (r->why == IOR_EOF && r->error != 0))
         complain(s->run, "an end with the cause %s, error %d, deadline %d", ior_why_name(r->why), r->error,
                  r->deadline);
+}
+
+/* Each begins with its place in the pattern. */
+static void note_datagram(struct service *s, struct res *r, const struct ior_datagram *d)
+{
+    if (r->closing)
+        complain(s->run, "a datagram after close");
+    if (d->truncated || d->peer == NULL || d->local == NULL || d->error != 0)
+        complain(s->run, "a datagram that is not whole");
+    if (!is_datagram(d->bytes, d->len))
+        complain(s->run, "a datagram that nobody sent");
+    r->datagrams++;
 }
 
 static void note_plain(struct service *s, struct res *r, const struct ior_event *ev)
@@ -204,6 +217,15 @@ static void note_plain(struct service *s, struct res *r, const struct ior_event 
     case IOR_EV_CUSTOM:
         r->customs++;
         break;
+    case IOR_EV_DATAGRAM:
+        note_datagram(s, r, ev->datagram);
+        break;
+    case IOR_EV_SEND_ERROR:
+        if (ev->datagram->error <= 0)
+            complain(s->run, "a datagram failed without an error");
+        r->send_errors++;
+        r->failed += ev->datagram->was_sent ? 0 : ev->datagram->len;
+        break;
     default:
         complain(s->run, "an unknown event %d", (int)ev->type);
     }
@@ -219,8 +241,8 @@ static void on_event(void *self, struct ior_context *cx, const struct ior_event 
         leave(s);
         return;
     }
-    bool input =
-        ev->type == IOR_EV_DATA || ev->type == IOR_EV_EOF || ev->type == IOR_EV_ACCEPTED || ev->type == IOR_EV_READY;
+    bool input = ev->type == IOR_EV_DATA || ev->type == IOR_EV_EOF || ev->type == IOR_EV_ACCEPTED ||
+                 ev->type == IOR_EV_READY || ev->type == IOR_EV_DATAGRAM;
     if (r->ended)
         complain(s->run, "%s after END", ior_event_name(ev->type));
     if (!r->registered && ev->type != IOR_EV_END)
@@ -259,7 +281,7 @@ static void check_unsent(struct service *s, const struct res *r, const struct io
 {
     struct iovec pieces[64];
     int n = 0;
-    uint64_t at = r->written;
+    uint64_t at = r->written + r->failed;
     size_t len = ior_resource_unsent(res, pieces, 64, &n);
     if (len != r->unsent)
         complain(s->run, "handed over with %zu unsent bytes; END said %llu", len, (unsigned long long)r->unsent);

@@ -27,10 +27,11 @@ struct res {
     bool registered, open, eof, ended, handed_over;
     bool asked, paused, closing, owed; /* what was asked for; DRAINED is owed */
     unsigned told;                     /* events */
-    unsigned accepts, readies, deadlines, customs;
+    unsigned accepts, readies, deadlines, customs, datagrams, send_errors;
     uint64_t due_ns[4]; /* of its deadlines, as far as they are known */
     uint64_t in;        /* bytes of DATA, from the transport's beginning, without those that were given back */
     uint64_t accepted;  /* bytes of sends, from the transport's beginning */
+    uint64_t failed;    /* bytes of datagrams that could not be sent */
     enum ior_why why;
     int error, deadline;
     uint64_t written, unsent, unread;
@@ -125,7 +126,7 @@ struct scenario {
 
 /* Each file of scenarios has its list; a name of NULL ends it. */
 extern const struct scenario torture_accept[], torture_connect[], torture_output[], torture_files[], torture_input[],
-    torture_ends[], torture_handover[], torture_time[], torture_commands[], torture_kinds[];
+    torture_ends[], torture_handover[], torture_time[], torture_commands[], torture_kinds[], torture_datagrams[];
 
 /* ---- the world: world.c ---- */
 
@@ -156,6 +157,8 @@ void t_pass(struct run *run, uint64_t ns);
 
 void pattern(void *bytes, uint64_t offset, size_t len);
 bool is_pattern(const void *bytes, uint64_t offset, size_t len);
+/* Whether these bytes are a run of the pattern, wherever it begins. */
+bool is_datagram(const void *bytes, size_t len);
 
 /* Peers. NULL is one that could not be made; it does nothing. */
 struct peer *t_dial(struct run *run, const char *addr);      /* from the other host */
@@ -199,6 +202,7 @@ ior_id t_connect(struct service *s, const char *addr, const struct ior_stream_op
 /* An fd with a peer at its other end; *ret_peer as for t_dial. */
 ior_id t_adopt(struct service *s, int kind, const struct ior_stream_options *opts, struct peer **ret_peer);
 ior_id t_watch(struct service *s, int fd, unsigned io);
+ior_id t_datagrams(struct service *s, const char *addr, const struct ior_datagram_options *opts);
 /* It goes on from `old` (NULL: it is new). What is refused is freed. */
 ior_id t_register(struct service *s, struct ior_resource *res, const struct res *old);
 ior_timer_id t_timer(struct service *s, uint64_t after_ns);
@@ -207,6 +211,7 @@ int t_timer_move(struct service *s, ior_timer_id id, uint64_t after_ns);
 
 /* Sends answer as the library did; the bytes are those that come next in the pattern. */
 int t_send(struct service *s, ior_id id, size_t len);
+int t_send_to(struct service *s, ior_id id, const char *addr, size_t len);
 int t_sendv(struct service *s, ior_id id, size_t len, int pieces);
 int t_send_buf(struct service *s, ior_id id, struct ior_buf *buf);
 int t_send_file(struct service *s, ior_id id, int fd, size_t len); /* the file holds the pattern from 0 on */

@@ -76,13 +76,22 @@ bool is_pattern(const void *bytes, uint64_t offset, size_t len)
     return true;
 }
 
+bool is_datagram(const void *bytes, size_t len)
+{
+    for (uint64_t offset = 0; offset < PERIOD; offset++) {
+        if (is_pattern(bytes, offset, len))
+            return true;
+    }
+    return false;
+}
+
 /* ---- the world ---- */
 
 /* Whether services and peers may not see that this failed (what is told by `error` alone does not count). */
 static bool is_quiet(enum ior_sim_call call, int error)
 {
     bool moves = call == IOR_SIM_RECV || call == IOR_SIM_SEND || call == IOR_SIM_READ || call == IOR_SIM_WRITE ||
-                 call == IOR_SIM_SENDFILE;
+                 call == IOR_SIM_SENDFILE || call == IOR_SIM_RECV_DATAGRAMS || call == IOR_SIM_SEND_DATAGRAMS;
     switch (error) {
     case IOR_SIM_SHORT:
     case EINTR:
@@ -91,7 +100,7 @@ static bool is_quiet(enum ior_sim_call call, int error)
         return moves || call == IOR_SIM_ACCEPT;
     case ENOMEM:
     case ENOBUFS:
-        return call == IOR_SIM_RECV || call == IOR_SIM_SEND || call == IOR_SIM_SENDFILE || call == IOR_SIM_ACCEPT;
+        return (moves && call != IOR_SIM_READ && call != IOR_SIM_WRITE) || call == IOR_SIM_ACCEPT;
     case EMFILE:
     case ENFILE:
         return call == IOR_SIM_ACCEPT;

@@ -24,6 +24,7 @@ SCENARIOS = {
     "echo": traffic.echo, "sparse": traffic.sparse, "churn": traffic.churn,
     "requests": traffic.requests, "kv": traffic.kv, "broadcast": traffic.broadcast, "bulk": traffic.bulk,
     "pipes": loops.pipes, "watchers": loops.watchers, "timers": loops.timers, "commands": loops.commands,
+    "datagrams": loops.datagrams,
     "scaling": traffic.scaling,
 }
 

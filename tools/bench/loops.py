@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scenarios without a network: pipes, watchers, timers, commands. Programs that measure by themselves."""
 import os
+import shutil
+import subprocess
+import tempfile
 
 import contest
 import measure
@@ -67,4 +70,36 @@ def commands(options):
     section.table(report.programs_table(one, [
         ("delivered_1", "1 producer"), ("sent_1", "its own time"), ("delivered_4", "4 producers"),
         ("sent_4", "their own time"), ("roundtrip_p50_us", "round trip, p50"), ("roundtrip_p99_us", "p99")], ".1f"))
+    return section
+
+
+LEGS = [("echo_1", "echo, one at a time"), ("echo_32", "echo, 32 at a time"), ("sink_32", "sink, 32 at a time")]
+
+
+def calls_of(one, number, leg):
+    """System calls of the server's thread for a datagram of that leg: two lengths, and what is between them."""
+    def total(datagrams):
+        with tempfile.NamedTemporaryFile("r") as out:
+            subprocess.run(["strace", "-c", "-o", out.name, *one.command, str(datagrams), leg], check=True,
+                           stdout=subprocess.DEVNULL, timeout=10 * measure.WAIT_S)
+            rows = [line.split() for line in out.read().splitlines()]
+        return sum(int(row[3]) for row in rows if len(row) >= 5 and row[-1] != "total" and row[3].isdigit())
+    return (total(3 * number) - total(number)) / (2 * number)
+
+
+def datagrams(options):
+    number = 50000 if options.quick else 200000
+    section = report.Section("datagrams", "UDP, 64 bytes over loopback: CPU ns of the server for each datagram, and its "
+                                          "system calls")
+    contestants = wanted(options, "datagrams", "bare")
+    # The client's thread runs beside the server's: both cores are theirs.
+    one = contest.run(contestants, options.rounds, [str(number)], dict(os.environ))
+    section.table(report.programs_table(one, LEGS, ".0f"))
+    if not shutil.which("strace"):
+        section.show("left out: strace is not installed")
+        return section
+    table = report.Table("system calls", *(title for _, title in LEGS))
+    for contestant in contestants:
+        table.add(contestant.title, *(f"{calls_of(contestant, 3200, leg):.3f}" for leg, _ in LEGS))
+    section.table(table)
     return section

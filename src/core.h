@@ -85,9 +85,10 @@ enum { IOR__DEADLINE_BACKOFF = 4, IOR__DEADLINE_COUNT = 5 };
 
 /* The deadlines of a resource; made when the first one is armed. In the heap under the earliest, at the latest. */
 struct ior__deadlines {
-    struct ior__timer_node node;
+    struct ior__timer_node node; /* first: timers.c knows no more of it */
     struct ior_resource *res;
-    uint64_t idle_ns; /* the period of IOR_DEADLINE_IDLE, IOR_NEVER: off */
+    uint64_t idle_ns;   /* the period of IOR_DEADLINE_IDLE, IOR_NEVER: off */
+    uint64_t active_ns; /* when bytes came or went last: the idle deadline is not before this and the period */
     uint64_t at_ns[IOR__DEADLINE_COUNT];
 };
 
@@ -95,14 +96,6 @@ struct ior__deadlines {
 struct ior__sending {
     struct ior__output *first, *last;
     uint64_t begun_ns; /* all of them in one turn */
-};
-
-/* A timer of a service. */
-struct ior__timer {
-    ior_timer_id id; /* first: see slots.h */
-    struct ior__timer_node node;
-    struct ior_context *cx;
-    void *user;
 };
 
 /* When a transport's output is full, when it has room again, and what it can hold at most; in bytes. */
@@ -210,7 +203,7 @@ struct ior_runtime {
     bool starved;                    /* sends were refused because of the cap */
     /* timers */
     struct ior__timers timers;
-    struct ior__slots timer_slots;
+    uint64_t timer_missed;        /* of the callback that runs now */
     struct ior__signals *signals; /* those that are registered */
     /* services */
     struct ior_context *contexts; /* the first one first */
@@ -361,16 +354,12 @@ void ior__fd_freed(struct ior_runtime *rt);
 void ior__unarmed_over(struct ior_runtime *rt);
 uint64_t ior__deadline_after(const struct ior_runtime *rt, uint64_t after_ns);
 
-/* Bytes came or went at `ns`. That moves the deadline later only: it may have been set anew since, and its node with it. */
+/* Bytes came or went at `ns`. What that means for the idle deadline is found out when its time comes. */
 static inline void ior__touch_idle_at(struct ior_resource *res, uint64_t ns)
 {
     struct ior__deadlines *deadlines = res->deadlines;
-    if (!deadlines || deadlines->idle_ns == IOR_NEVER)
-        return;
-    /* One comparison for both, later and never: IOR_NEVER + 1 is 0. */
-    uint64_t later_ns = ior_time_add(ns, deadlines->idle_ns);
-    if (later_ns >= deadlines->at_ns[IOR_DEADLINE_IDLE] + 1)
-        deadlines->at_ns[IOR_DEADLINE_IDLE] = later_ns;
+    if (deadlines)
+        deadlines->active_ns = ns;
 }
 
 static inline void ior__touch_idle(struct ior_resource *res)

@@ -3,8 +3,9 @@
  * The deadlines of a resource: four public ones and the back-off after the kernel was out of something.
  *
  * A resource has none of this until the first is armed. Then one node stands in the timers' heap, under the earliest
- * of its deadlines *or earlier*: moving a deadline later is one store (each byte moves the idle deadline), and the
- * node finds out when it comes up, by being queued again.
+ * of its deadlines *or earlier*: moving a deadline later is one store, and the node finds out when it comes up, by being
+ * queued again. The idle deadline, which each byte moves, is not even computed before: when bytes came or went is noted,
+ * in active_ns.
  *
  * Invariant: while any at_ns is not IOR_NEVER the node is queued, at or before the least of them.
  */
@@ -27,6 +28,11 @@ static uint64_t earliest(const struct ior__deadlines *deadlines)
     return least;
 }
 
+static uint32_t timer_ref(const struct ior_resource *res)
+{
+    return ior__timer_ref(res->id) | IOR__TIMER_OF_RESOURCE;
+}
+
 int ior__deadlines_reserve(struct ior_resource *res)
 {
     struct ior_runtime *rt = res->cx->rt;
@@ -36,9 +42,10 @@ int ior__deadlines_reserve(struct ior_resource *res)
     struct ior__deadlines *deadlines = ior__alloc(sizeof(*deadlines));
     if (!deadlines)
         return -ENOMEM;
-    deadlines->node = (struct ior__timer_node){.pos = IOR__TIMER_IDLE, .kind = IOR__TIMER_RESOURCE};
+    deadlines->node = (struct ior__timer_node){0};
     deadlines->res = res;
     deadlines->idle_ns = IOR_NEVER;
+    deadlines->active_ns = 0;
     for (int i = 0; i < IOR__DEADLINE_COUNT; i++)
         deadlines->at_ns[i] = IOR_NEVER;
     res->deadlines = deadlines;
@@ -55,9 +62,9 @@ int ior__deadline_set(struct ior_resource *res, int which, uint64_t at_ns)
     deadlines->at_ns[which] = at_ns;
     if (at_ns == IOR_NEVER)
         return 0;
-    if (deadlines->node.pos == IOR__TIMER_IDLE)
-        return ior__timers_add(timers, &deadlines->node, at_ns);
-    if (at_ns < ior__timers_when(timers, &deadlines->node))
+    if (deadlines->node.queued_key == 0)
+        return ior__timers_add(timers, &deadlines->node, timer_ref(res), at_ns);
+    if (at_ns < deadlines->node.when_ns)
         ior__timers_move(timers, &deadlines->node, at_ns);
     return 0;
 }
@@ -176,6 +183,20 @@ void ior__fd_freed(struct ior_runtime *rt)
     }
 }
 
+/* After the look for bytes: whether the deadline stands again, as some came, or the service set it anew or off. */
+static bool stands_again(struct ior_resource *res)
+{
+    struct ior__deadlines *deadlines = res->deadlines;
+    uint64_t at_ns = deadlines->at_ns[IOR_DEADLINE_IDLE];
+    if (deadlines->active_ns == IOR_NEVER)
+        deadlines->active_ns = 0;
+    else if (at_ns == IOR_NEVER)
+        at_ns = ior_time_add(deadlines->active_ns, deadlines->idle_ns);
+    if (deadlines->idle_ns == IOR_NEVER)
+        return true;
+    return at_ns != IOR_NEVER && ior__deadline_set(res, IOR_DEADLINE_IDLE, at_ns) == 0;
+}
+
 /* An idle deadline passed: bytes that arrived already still count. */
 static void idle_due(struct ior_resource *res)
 {
@@ -185,12 +206,10 @@ static void idle_due(struct ior_resource *res)
             ior__leave_set(res); /* then what arrived is in the engine's hands, or the kernel's */
             ior__work_add(res->cx->rt, res);
         }
+        deadlines->active_ns = IOR_NEVER; /* not since */
         ior__handle_io(res, IOR_READ);
-        if ((res->bits & IOR__ENDING) || deadlines->idle_ns == IOR_NEVER)
+        if ((res->bits & IOR__ENDING) || stands_again(res))
             return;
-        uint64_t at_ns = deadlines->at_ns[IOR_DEADLINE_IDLE];
-        if (at_ns != IOR_NEVER && ior__deadline_set(res, IOR_DEADLINE_IDLE, at_ns) == 0)
-            return; /* the bytes moved it; here it is queued again */
     }
     ior__end(res, IOR_TIMEOUT, ETIMEDOUT, IOR_DEADLINE_IDLE);
 }
@@ -225,6 +244,15 @@ static void fire(struct ior_resource *res, int which)
     }
 }
 
+/* Bytes came or went: the idle deadline is later than it was set. */
+static void find_idle(struct ior__deadlines *deadlines)
+{
+    uint64_t *at_ns = &deadlines->at_ns[IOR_DEADLINE_IDLE];
+    uint64_t later_ns = ior_time_add(deadlines->active_ns, deadlines->idle_ns);
+    if (*at_ns != IOR_NEVER && later_ns > *at_ns)
+        *at_ns = later_ns;
+}
+
 /* The node came up and is out of the heap: queues it for what is not due yet, and fires what is, earliest first. */
 void ior__deadlines_due(struct ior__deadlines *deadlines)
 {
@@ -233,6 +261,7 @@ void ior__deadlines_due(struct ior__deadlines *deadlines)
     uint64_t now_ns = rt->now_ns;
     uint64_t later_ns = IOR_NEVER;
     unsigned due = 0;
+    find_idle(deadlines);
     for (int i = 0; i < IOR__DEADLINE_COUNT; i++) {
         if (deadlines->at_ns[i] <= now_ns)
             due |= 1u << i;
@@ -240,7 +269,7 @@ void ior__deadlines_due(struct ior__deadlines *deadlines)
             later_ns = deadlines->at_ns[i];
     }
     if (later_ns != IOR_NEVER)
-        (void)ior__timers_add(&rt->timers, &deadlines->node, later_ns); /* into the room it just left */
+        (void)ior__timers_add(&rt->timers, &deadlines->node, timer_ref(res), later_ns); /* into the room it just left */
     while (due) {
         int which = __builtin_ctz(due);
         for (int i = which + 1; i < IOR__DEADLINE_COUNT; i++) {

@@ -144,7 +144,7 @@ static IOR_INLINE void ior__stream_read(struct ior_runtime *rt, struct ior_resou
         ior__stream_read_more(res, n);
         return;
     }
-    ior__touch_idle(res);
+    ior__touch_idle_at(res, rt->now_ns);
     ior__lend(rt, res, (size_t)n);
 }
 

@@ -165,7 +165,7 @@ static inline bool ior__flush_small(struct ior_runtime *rt, struct ior_resource 
     res->bits &= ~(IOR__SMALL | (uint32_t)IOR__IN_WORK);
     res->written += (size_t)n;
     res->output = NULL;
-    ior__touch_idle(res);
+    ior__touch_idle_at(res, rt->now_ns);
     ior__output_put(rt, out);
     return true;
 }

@@ -75,7 +75,7 @@ static uint32_t or_default(uint32_t value, uint32_t otherwise)
 static void set_limits(struct ior_runtime *rt, const struct ior_config *config)
 {
     ior__slots_init(&rt->slots, or_default(config->max_resources, IOR__SLOT_MAX));
-    ior__slots_init(&rt->timer_slots, or_default(config->max_timers, IOR__SLOT_MAX));
+    ior__timers_init(&rt->timers, or_default(config->max_timers, IOR__SLOT_MAX), &rt->slots);
     rt->read_bytes = or_default(config->read_bytes, READ_BYTES_DEFAULT);
     rt->read_short_most = rt->read_bytes - (size_t)1;
     rt->budget_records = or_default(config->records, RECORDS_DEFAULT);
@@ -147,10 +147,9 @@ static void runtime_release(struct ior_runtime *rt, bool in_child)
     if (rt->engine)
         rt->engine_ops->close(rt->engine, in_child);
     ior__output_pool_free(rt);
-    ior__slots_deinit(&rt->slots);
     ior__free(rt->ready.slots, rt->ready.capacity * sizeof(*rt->ready.slots));
-    ior__slots_deinit(&rt->timer_slots);
     ior__timers_deinit(&rt->timers);
+    ior__slots_deinit(&rt->slots);
     ior__free(rt->fd_owners, rt->fd_owner_count * sizeof(*rt->fd_owners));
     ior__free(rt->read_buf, rt->read_cap);
     ior__datagrams_free(rt);
@@ -211,6 +210,11 @@ uint64_t ior_now(struct ior_context *cx)
     return cx->rt->os->clock(cx->rt->os->arg);
 }
 
+uint64_t ior_turn_ns(struct ior_context *cx)
+{
+    return cx->rt->now_ns;
+}
+
 uint64_t ior_unix_ns(struct ior_context *cx)
 {
     return cx->rt->os->wall(cx->rt->os->arg);
@@ -245,7 +249,7 @@ int ior_runtime_stats(struct ior_runtime *rt, struct ior_stats *stats)
         .commands = rt->commands_served,
         .timers_fired = rt->timers_fired,
         .output_bytes = ior__output_held(rt),
-        .timers = rt->timers.count,
+        .timers = ior__timers_queued(&rt->timers),
         .jobs = jobs,
         .job_threads = job_threads,
     };
@@ -444,8 +448,6 @@ static void free_in_child(struct ior_runtime *rt)
         res->deadlines = NULL;
         ior__destroy(res, rt->os);
     }
-    for (uint32_t i = 0; i < rt->timer_slots.made; i++)
-        ior__free(ior__slots_at(&rt->timer_slots, i), sizeof(struct ior__timer));
     while (rt->contexts) {
         struct ior_context *cx = rt->contexts;
         rt->contexts = cx->next;

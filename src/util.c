@@ -89,6 +89,29 @@ void ior__free(void *ptr, size_t len)
     atomic_fetch_sub_explicit(&live_blocks, 1, memory_order_release);
 }
 
+static size_t array_offset(const void *block, size_t lead)
+{
+    return (IOR__LINE_BYTES - ((uintptr_t)block + lead) % IOR__LINE_BYTES) % IOR__LINE_BYTES;
+}
+
+void *ior__array_grow(void **block, size_t lead, size_t old_len, size_t len)
+{
+    size_t was_at = *block ? array_offset(*block, lead) : 0;
+    char *grown = ior__realloc(*block, old_len + IOR__LINE_BYTES, len + IOR__LINE_BYTES);
+    if (!grown)
+        return NULL;
+    char *array = grown + array_offset(grown, lead);
+    if (array != grown + was_at)
+        memmove(array, grown + was_at, old_len);
+    *block = grown;
+    return array;
+}
+
+void ior__array_free(void *block, size_t len)
+{
+    ior__free(block, len + IOR__LINE_BYTES);
+}
+
 void ior_set_log(void (*fn)(void *arg, int level, const char *line), void *arg, int level)
 {
     log_fn = fn;

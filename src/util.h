@@ -22,6 +22,14 @@ void *ior__calloc(size_t len);
 void *ior__realloc(void *old, size_t old_len, size_t len);
 void ior__free(void *ptr, size_t len);
 
+/*
+ * A growing array inside a block: `lead` bytes after its beginning a line of the cache begins. `block` NULL: none yet.
+ * Answers where the array is now; NULL: out of memory, and nothing has changed. The block goes with ior__array_free.
+ */
+#define IOR__LINE_BYTES 64u /* a guess, which costs only time */
+void *ior__array_grow(void **block, size_t lead, size_t old_len, size_t len);
+void ior__array_free(void *block, size_t len);
+
 /* The log. The level is tested before the arguments are looked at. */
 extern int ior__log_level;
 void ior__log_line(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));

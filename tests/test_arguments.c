@@ -99,6 +99,26 @@ static int do_timer_set(struct ior_context *cx, ior_id id)
     return ior_timer_set(cx, 1, NULL, &ret);
 }
 
+static int do_timer_at(struct ior_context *cx, ior_id id)
+{
+    ior_timer_id ret;
+    (void)id;
+    return ior_timer_at(cx, IOR_NEVER - 1, NULL, &ret);
+}
+
+static int do_timer_every(struct ior_context *cx, ior_id id)
+{
+    ior_timer_id ret;
+    (void)id;
+    return ior_timer_every(cx, IOR_NEVER - 1, 1, NULL, &ret);
+}
+
+static int do_timer_move_at(struct ior_context *cx, ior_id id)
+{
+    (void)id;
+    return ior_timer_move_at(cx, timer, IOR_NEVER);
+}
+
 static int do_timer_move(struct ior_context *cx, ior_id id)
 {
     (void)id;
@@ -265,7 +285,10 @@ static const struct {
     {"attach", do_attach, false},
     {"detach", do_detach, false},
     {"timer_set", do_timer_set, false},
+    {"timer_at", do_timer_at, false},
+    {"timer_every", do_timer_every, false},
     {"timer_move", do_timer_move, false},
+    {"timer_move_at", do_timer_move_at, false},
     {"timer_cancel", do_timer_cancel, false},
     {"unregister", ior_unregister, true},
     {"close", do_close, true},
@@ -343,6 +366,7 @@ static void without_a_context(void **state)
     assert_int_equal(ior_queued(NULL, id), 0);
     assert_int_equal(ior_count(NULL), 0);
     assert_int_equal(ior_timer_count(NULL), 0);
+    assert_int_equal(ior_timer_missed(NULL), 0);
     assert_true(ior_timer_next(NULL) == IOR_NEVER);
     ior_stop(NULL, 0);
     ior_reply(NULL, NULL, 0);
@@ -414,6 +438,8 @@ static void without_a_place_for_the_answer(void **state)
     assert_int_equal(ior_register(r->cx, res, NULL), -EINVAL);
     assert_int_equal(ior_accept(r->cx, &ev, NULL), -EINVAL);
     assert_int_equal(ior_timer_set(r->cx, 1, NULL, NULL), -EINVAL);
+    assert_int_equal(ior_timer_at(r->cx, 1, NULL, NULL), -EINVAL);
+    assert_int_equal(ior_timer_every(r->cx, 1, 1, NULL, NULL), -EINVAL);
     assert_int_equal(ior_local(r->cx, id, NULL), -EINVAL);
     assert_int_equal(ior_peer(r->cx, id, NULL), -EINVAL);
     assert_int_equal(script_open_fds(r->script), 4);

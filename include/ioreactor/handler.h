@@ -30,7 +30,7 @@ struct ior_handler {
     void (*stop)(void *self, struct ior_context *cx);
     /* Once a turn, after the wait, before everything else. */
     void (*tick)(void *self, struct ior_context *cx, uint64_t now_ns);
-    /* A timer fired. Its id is stale already; the callback may arm a new one. */
+    /* A timer fired. Its id is stale already, unless it is periodic (ior_timer_every); the callback may arm a new one. */
     void (*timer)(void *self, struct ior_context *cx, ior_timer_id id, void *user);
     /*
      * A command from a controller, owned by the service from here on: reply to it, keep it, or free it. One with a

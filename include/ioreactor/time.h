@@ -56,6 +56,12 @@ static inline uint64_t ior_time_to_secs(uint64_t ns)
 /* The monotonic clock, read now. */
 IOR_API uint64_t ior_now(struct ior_context *cx);
 
+/*
+ * The monotonic clock as this turn read it after its wait: costs nothing, and is behind by as long as the turn has
+ * lasted. For many time stamps or absolute timers at once.
+ */
+IOR_API uint64_t ior_turn_ns(struct ior_context *cx);
+
 /* The wall clock, read now: nanoseconds since 1970-01-01 UTC. It may jump; nothing in the library depends on it. */
 IOR_API uint64_t ior_unix_ns(struct ior_context *cx);
 
@@ -72,11 +78,39 @@ IOR_API uint64_t ior_random(struct ior_context *cx);
 IOR_API int ior_timer_set(struct ior_context *cx, uint64_t after_ns, void *user, ior_timer_id *ret_id);
 
 /*
- * Arms a timer that has not fired anew, counted from now; it keeps its id. Errors: -ENOENT (fired, cancelled), -EPERM.
+ * The same at a time of ior_now's clock: never before it; one that is past fires in the next turn. It reads no clock,
+ * which is most of what arming a timer costs. Errors: as ior_timer_set.
+ */
+IOR_API int ior_timer_at(struct ior_context *cx, uint64_t at_ns, void *user, ior_timer_id *ret_id);
+
+/*
+ * A periodic timer, first after first_ns, then every period_ns from there on, without drift: each time is the first one
+ * and a multiple of the period, however late the callbacks were. Where the loop comes so late that further times have
+ * passed it calls back once, and ior_timer_missed tells how many more there were. The id stays the same until it is
+ * cancelled. Its callback may move or cancel it; by then it is queued for the next time, in order of deadline and then
+ * of arming, which is when it fired last.
+ * Errors: as ior_timer_set; -EINVAL also where period_ns is 0 or IOR_NEVER.
+ */
+IOR_API int ior_timer_every(struct ior_context *cx, uint64_t first_ns, uint64_t period_ns, void *user,
+                            ior_timer_id *ret_id);
+
+/*
+ * Inside the callback of a periodic timer: how many times besides this one had passed when the turn began; 0: none, the
+ * loop kept up. 0 also everywhere else.
+ */
+IOR_API uint64_t ior_timer_missed(struct ior_context *cx);
+
+/*
+ * Arms a timer that has not fired anew, counted from now; it keeps its id. A periodic one goes on from there with its
+ * period. Moving a timer later is the cheapest of all: nothing but its own time changes. Errors: -ENOENT (fired,
+ * cancelled), -EPERM.
  */
 IOR_API int ior_timer_move(struct ior_context *cx, ior_timer_id id, uint64_t after_ns);
 
-/* Cancels a timer: it will not fire, also where it is due already. Errors: -ENOENT (fired, cancelled), -EPERM. */
+/* The same at a time of ior_now's clock, as ior_timer_at. */
+IOR_API int ior_timer_move_at(struct ior_context *cx, ior_timer_id id, uint64_t at_ns);
+
+/* Cancels a timer: it will not fire, also where it is due already; a periodic one, no more. Errors: -ENOENT (fired, cancelled), -EPERM. */
 IOR_API int ior_timer_cancel(struct ior_context *cx, ior_timer_id id);
 
 /* The number of armed timers of this service. */

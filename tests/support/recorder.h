@@ -55,9 +55,10 @@ struct recorder {
     unsigned starts, stops, ticks, timers, commands;
     int start_answer;
     bool owns_script;
-    bool keep;   /* keep what is handed over */
-    bool refuse; /* do not answer ACCEPTED */
-    bool quiet;  /* write no lines */
+    bool keep;    /* keep what is handed over */
+    bool refuse;  /* do not answer ACCEPTED */
+    bool quiet;   /* write no lines */
+    bool ticking; /* timers are periodic: their ids are not stale when they fire */
 
     void *arg;
     void (*on_start)(struct recorder *r);

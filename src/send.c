@@ -260,6 +260,20 @@ static IOR_APART int send_more(struct ior_context *cx, ior_id id, const void *by
     return taken(cx->rt, res, len, len);
 }
 
+/* More bytes of a turn, as long as they fit the block of a small queue. */
+static IOR_APART int send_next(struct ior_context *cx, struct ior_resource *res, const void *bytes, size_t len)
+{
+    struct ior__output *out = res->output;
+    if (!(res->bits & IOR__SMALL) || (res->bits & IOR__NO_SEND_BITS) || !bytes ||
+        len > IOR__OUTPUT_ROOM - out->small.iov_len)
+        return send_more(cx, res->id, bytes, len);
+    if (out->small.iov_base != out->room) /* no longer borrowed */
+        out->small.iov_base = memcpy(out->room, out->small.iov_base, out->small.iov_len);
+    memcpy(out->room + out->small.iov_len, bytes, len);
+    out->small.iov_len += len;
+    return 0;
+}
+
 int ior_send(struct ior_context *cx, ior_id id, const void *bytes, size_t len)
 {
     if (IOR_LIKELY(cx && ior__on_thread(cx->rt))) {
@@ -268,6 +282,8 @@ int ior_send(struct ior_context *cx, ior_id id, const void *bytes, size_t len)
             res = find_own(cx, id);
         if (IOR_LIKELY(res && send_first(cx, res, bytes, len)))
             return 0;
+        if (res)
+            return send_next(cx, res, bytes, len);
     }
     return send_more(cx, id, bytes, len);
 }

@@ -26,12 +26,13 @@ struct call {
 
 struct command {
     const char *name;
+    size_t name_len;
     void (*serve)(struct call *call);
     int arity;          /* with the name; negative: at least so many */
     bool of_subscriber; /* allowed while subscribed */
 };
 
-static bool arg_is(const struct resp_arg *arg, const char *word)
+static inline bool arg_is(const struct resp_arg *arg, const char *word)
 {
     return arg->len == strlen(word) && strncasecmp(arg->bytes, word, arg->len) == 0;
 }
@@ -343,26 +344,31 @@ static void cmd_quit(struct call *call)
 
 static void cmd_command(struct call *call);
 
+#define COMMAND(name, serve, arity, of_subscriber)          \
+    {                                                       \
+        name, sizeof(name) - 1, serve, arity, of_subscriber \
+    }
+
 static const struct command commands[] = {
-    {"ping", cmd_ping, -1, true},
-    {"echo", cmd_echo, 2, false},
-    {"set", cmd_set, -3, false},
-    {"get", cmd_get, 2, false},
-    {"del", cmd_del, -2, false},
-    {"exists", cmd_exists, -2, false},
-    {"incr", cmd_incr, 2, false},
-    {"decr", cmd_decr, 2, false},
-    {"mget", cmd_mget, -2, false},
-    {"mset", cmd_mset, -3, false},
-    {"expire", cmd_expire, 3, false},
-    {"ttl", cmd_ttl, 2, false},
-    {"subscribe", cmd_subscribe, -2, true},
-    {"unsubscribe", cmd_unsubscribe, -1, true},
-    {"publish", cmd_publish, 3, false},
-    {"info", cmd_info, -1, false},
-    {"config", cmd_config, -2, false},
-    {"command", cmd_command, -1, false},
-    {"quit", cmd_quit, -1, true},
+    COMMAND("ping", cmd_ping, -1, true),
+    COMMAND("echo", cmd_echo, 2, false),
+    COMMAND("set", cmd_set, -3, false),
+    COMMAND("get", cmd_get, 2, false),
+    COMMAND("del", cmd_del, -2, false),
+    COMMAND("exists", cmd_exists, -2, false),
+    COMMAND("incr", cmd_incr, 2, false),
+    COMMAND("decr", cmd_decr, 2, false),
+    COMMAND("mget", cmd_mget, -2, false),
+    COMMAND("mset", cmd_mset, -3, false),
+    COMMAND("expire", cmd_expire, 3, false),
+    COMMAND("ttl", cmd_ttl, 2, false),
+    COMMAND("subscribe", cmd_subscribe, -2, true),
+    COMMAND("unsubscribe", cmd_unsubscribe, -1, true),
+    COMMAND("publish", cmd_publish, 3, false),
+    COMMAND("info", cmd_info, -1, false),
+    COMMAND("config", cmd_config, -2, false),
+    COMMAND("command", cmd_command, -1, false),
+    COMMAND("quit", cmd_quit, -1, true),
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -388,9 +394,15 @@ static void cmd_command(struct call *call)
     }
 }
 
-static void unknown_command(struct kv *kv)
+static void unknown_command(struct kv *kv, struct client *client)
 {
     const struct resp_request *request = &kv->request;
+    /* A web page could make its visitor's browser post commands to this port: an HTTP request ends here. */
+    if (arg_is(&request->args[0], "post") || arg_is(&request->args[0], "host:")) {
+        reply_error(&kv->reply, "ERR this is no web server");
+        client->closing = true;
+        return;
+    }
     char list[200] = "";
     size_t used = 0;
     for (size_t i = 1; i < request->count && used < 128; i++) {
@@ -400,6 +412,15 @@ static void unknown_command(struct kv *kv)
     int len = request->args[0].len > 128 ? 128 : (int)request->args[0].len;
     reply_error(&kv->reply, "ERR unknown command '%.*s', with args beginning with: %s", len, request->args[0].bytes,
                 list);
+}
+
+static const struct command *find_command(const struct resp_arg *name)
+{
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (commands[i].name_len == name->len && strncasecmp(name->bytes, commands[i].name, name->len) == 0)
+            return &commands[i];
+    }
+    return NULL;
 }
 
 void commands_serve(struct kv *kv, struct client *client)
@@ -412,18 +433,9 @@ void commands_serve(struct kv *kv, struct client *client)
         .args = kv->request.args,
     };
     kv->requests++;
-    /* A web page could make its visitor's browser post commands to this port: an HTTP request ends here. */
-    if (arg_is(&call.args[0], "post") || arg_is(&call.args[0], "host:")) {
-        reply_error(&kv->reply, "ERR this is no web server");
-        client->closing = true;
-        return;
-    }
-    for (size_t i = 0; i < COMMANDS && !call.command; i++) {
-        if (arg_is(&call.args[0], commands[i].name))
-            call.command = &commands[i];
-    }
+    call.command = find_command(&call.args[0]);
     if (!call.command) {
-        unknown_command(kv);
+        unknown_command(kv, client);
         return;
     }
     size_t least = (size_t)(call.command->arity < 0 ? -call.command->arity : call.command->arity);

@@ -46,17 +46,19 @@ static bool parse_number(const char *bytes, size_t len, int64_t *ret)
 static enum resp_result parse_header(const char *bytes, size_t len, size_t *pos, int64_t *ret,
                                      struct resp_request *request, const char *invalid, const char *endless)
 {
-    size_t left = len - *pos;
+    size_t left = len - *pos, most = left < HEADER_MAX_BYTES ? left : HEADER_MAX_BYTES, end = 0;
     const char *start = bytes + *pos;
-    const char *end = memchr(start, '\r', left < HEADER_MAX_BYTES ? left : HEADER_MAX_BYTES);
-    if (!end && left >= HEADER_MAX_BYTES)
+    while (end < most && start[end] != '\r')
+        end++;
+    if (end == HEADER_MAX_BYTES)
         return refuse(request, endless);
-    request->need = len + 1;
-    if (!end || (size_t)(end - start) + 1 == left)
+    if (left - end < 2) {
+        request->need = len + 1;
         return RESP_MORE;
-    if (end[1] != '\n' || !parse_number(start + 1, (size_t)(end - start) - 1, ret))
+    }
+    if (start[end + 1] != '\n' || !parse_number(start + 1, end - 1, ret))
         return refuse(request, invalid);
-    *pos += (size_t)(end - start) + 2;
+    *pos += end + 2;
     return RESP_REQUEST;
 }
 

@@ -161,7 +161,7 @@ static int uring_engine_watch(void *engine, int fd, ior_id id, unsigned interest
     entry->flags = (uint16_t)((entry->flags & ~URING_HALF_CLOSED) | URING_WATCHED);
     uring_dirty_add(u, entry, fd);
     if (uring_has_input(entry))
-        uring_ready_add(u, &u->ready, entry, fd);
+        uring_ready_add(&u->ready, entry, fd);
     arm_now(u);
     return 0;
 }
@@ -178,7 +178,7 @@ static int uring_engine_rewatch(void *engine, int fd, ior_id id, unsigned intere
     entry->wanted = (uint8_t)interest;
     uring_dirty_add(u, entry, fd);
     if (uring_has_input(entry))
-        uring_ready_add(u, &u->ready, entry, fd);
+        uring_ready_add(&u->ready, entry, fd);
     arm_now(u);
     return 0;
 }
@@ -220,12 +220,12 @@ static int uring_engine_rebuild(void *engine)
  * those that were told and took nothing do not keep theirs. The others do: they will be served, and what comes
  * meanwhile waits in the kernel, or the memory held would grow with all that their peers have to say.
  */
-static void look_again(struct uring *u, struct uring_list list, bool scarce)
+static void look_again(struct uring *u, uint32_t first, bool scarce)
 {
-    while (list.first) {
-        int fd = (int)(list.first - 1);
+    while (first) {
+        int fd = (int)(first - 1);
         struct uring_fd *entry = uring_at(u, fd);
-        list.first = entry->next_ready;
+        first = entry->next_ready;
         uring_clear(entry, URING_IN_READY);
         if (entry->ready) {
             entry->ready = 0;
@@ -234,7 +234,7 @@ static void look_again(struct uring *u, struct uring_list list, bool scarce)
         if (uring_has_input(entry)) {
             if (scarce && (entry->flags & URING_UNTAKEN))
                 ior__uring_copy_out(u, entry);
-            uring_ready_add(u, &u->ready, entry, fd);
+            uring_ready_add(&u->ready, entry, fd);
         }
     }
 }
@@ -243,9 +243,9 @@ static void look_again(struct uring *u, struct uring_list list, bool scarce)
 static void begin(struct uring *u)
 {
     bool scarce = u->buffers.given < u->buffers.count / 2;
-    struct uring_list ready = u->ready, told = u->told;
+    uint32_t ready = u->ready.first, told = u->told;
 
-    u->ready = u->told = (struct uring_list){.first = 0};
+    u->ready.first = u->told = 0;
     look_again(u, ready, scarce);
     look_again(u, told, scarce);
 }
@@ -258,30 +258,31 @@ static bool has_to_tell(const struct uring *u)
     return u->ready.first || u->woken || starved_go_on;
 }
 
-/* Fills in what there is to tell. */
+/* Fills in what there is to tell, and moves whom it tells of from `ready` to `told`, which is empty. */
 static int collect(struct uring *u, struct ior_record *records, int max)
 {
+    uint32_t *link = &u->told;
     int count = 0;
 
     while (u->ready.first && count < max) {
-        int fd = (int)(u->ready.first - 1);
-        struct uring_fd *entry = uring_at(u, fd);
+        uint32_t at = u->ready.first;
+        struct uring_fd *entry = uring_at(u, (int)(at - 1));
         uint32_t what = uring_what(entry);
         u->ready.first = entry->next_ready;
-        if (!u->ready.first)
-            u->ready.last = 0;
-        uring_clear(entry, URING_IN_READY);
         if (IOR_LIKELY(what)) {
             records[count++] = (struct ior_record){.id = entry->id, .what = what};
             entry->flags |= URING_UNTAKEN;
-            uring_ready_add(u, &u->told, entry, fd);
+            *link = at;
+            link = &entry->next_ready;
         } else {
+            uring_clear(entry, URING_IN_READY);
             entry->ready = 0;
             if (entry->held_first)
                 ior__uring_copy_out(u, entry); /* nobody asks for it now: it must not keep the others' buffers */
-            uring_dirty_add(u, entry, fd);
+            uring_dirty_add(u, entry, (int)(at - 1));
         }
     }
+    *link = 0;
     return count;
 }
 

@@ -69,7 +69,8 @@ struct uring_held {
 
 /* FIFO lists, linked through uring_fd.next_ready or next_dirty. */
 struct uring_list {
-    uint32_t first, last; /* 1 + fd; 0: none */
+    uint32_t first;        /* 1 + fd; 0: none */
+    struct uring_fd *last; /* where there is a first one */
 };
 
 /* ---- buffers ---- */
@@ -105,10 +106,12 @@ struct uring {
     bool woken;    /* a wake is to be told */
     bool waker_armed;
     bool send_fell_short;
+    bool unread;                           /* the kernel was entered: there may be completions that were not read */
     uint32_t in_flight;                    /* armed operations, the waker's and stale ones included */
     uint32_t tag;                          /* the last one given */
     uint32_t sends_begun, sends_submitted; /* tags of sends, in order */
-    struct uring_list ready, told, dirty;
+    struct uring_list ready, dirty;
+    uint32_t told;             /* 1 + fd of the first one, through next_ready */
     struct uring_list starved; /* streams that found no buffer; through next_dirty */
     struct uring_fd **pages;
     uint32_t page_count;
@@ -163,43 +166,43 @@ static inline struct uring_fd *uring_find(const struct uring *u, int fd, ior_id 
 }
 
 /* Appends to `ready` or `told`, unless it is on one of them. */
-static inline void uring_ready_add(struct uring *u, struct uring_list *list, struct uring_fd *entry, int fd)
+static inline void uring_ready_add(struct uring_list *list, struct uring_fd *entry, int fd)
 {
     if (entry->flags & URING_IN_READY)
         return;
     entry->flags |= URING_IN_READY;
     entry->next_ready = 0;
-    if (list->last)
-        uring_at(u, (int)(list->last - 1))->next_ready = (uint32_t)fd + 1;
+    if (list->first)
+        list->last->next_ready = (uint32_t)fd + 1;
     else
         list->first = (uint32_t)fd + 1;
-    list->last = (uint32_t)fd + 1;
+    list->last = entry;
 }
 
 /* Appends to `dirty` or `starved`, unless it is on one of them. */
-static inline void uring_list_dirty(struct uring *u, struct uring_list *list, struct uring_fd *entry, int fd)
+static inline void uring_list_dirty(struct uring_list *list, struct uring_fd *entry, int fd)
 {
     if (entry->flags & URING_IN_DIRTY)
         return;
     entry->flags |= URING_IN_DIRTY;
     entry->next_dirty = 0;
-    if (list->last)
-        uring_at(u, (int)(list->last - 1))->next_dirty = (uint32_t)fd + 1;
+    if (list->first)
+        list->last->next_dirty = (uint32_t)fd + 1;
     else
         list->first = (uint32_t)fd + 1;
-    list->last = (uint32_t)fd + 1;
+    list->last = entry;
 }
 
 /* What is armed for the fd may not be what is wanted: looked at before the next wait. */
 static inline void uring_dirty_add(struct uring *u, struct uring_fd *entry, int fd)
 {
-    uring_list_dirty(u, &u->dirty, entry, fd);
+    uring_list_dirty(&u->dirty, entry, fd);
 }
 
 /* The same, once there are buffers and it is its turn. */
 static inline void uring_starved_add(struct uring *u, struct uring_fd *entry, int fd)
 {
-    uring_list_dirty(u, &u->starved, entry, fd);
+    uring_list_dirty(&u->starved, entry, fd);
 }
 
 static inline void uring_clear(struct uring_fd *entry, unsigned flags)
@@ -234,8 +237,32 @@ int ior__uring_buffers_open(struct uring_buffers *buffers, struct io_uring *ring
                             const struct ior_uring_options *options);
 int ior__uring_buffers_move(struct uring_buffers *buffers, struct io_uring *ring);
 void ior__uring_buffers_close(struct uring_buffers *buffers);
-unsigned char *ior__uring_buffer_take(struct uring_buffers *buffers, uint32_t index, uint32_t len, bool more);
-void ior__uring_buffer_release(struct uring_buffers *buffers, uint32_t index);
+void ior__uring_buffer_give(struct uring_buffers *buffers, uint32_t index);
+
+/* A completion used `len` bytes of a buffer: where they are. They are held until released, where there are any. */
+static inline unsigned char *uring_buffer_take(struct uring_buffers *buffers, uint32_t index, uint32_t len, bool more)
+{
+    struct uring_buffer *buffer = &buffers->all[index];
+    unsigned char *bytes = buffers->bytes + (size_t)index * buffers->size + buffer->at;
+
+    buffer->at += len;
+    buffer->held += len > 0;
+    if (IOR_UNLIKELY(!more)) {
+        buffer->given = false;
+        buffers->given--;
+        if (buffer->held == 0)
+            ior__uring_buffer_give(buffers, index);
+    }
+    return bytes;
+}
+
+static inline void uring_buffer_release(struct uring_buffers *buffers, uint32_t index)
+{
+    struct uring_buffer *buffer = &buffers->all[index];
+
+    if (--buffer->held == 0 && !buffer->given)
+        ior__uring_buffer_give(buffers, index);
+}
 
 /* uring_ring.c */
 int ior__uring_open_ring(struct uring *u);

@@ -153,12 +153,12 @@ static int arm_waker(struct uring *u)
 }
 
 /* Puts one list behind another; both are linked through next_dirty. */
-static void list_join(const struct uring *u, struct uring_list *list, const struct uring_list *behind)
+static void list_join(struct uring_list *list, const struct uring_list *behind)
 {
     if (!behind->first)
         return;
-    if (list->last)
-        uring_at(u, (int)(list->last - 1))->next_dirty = behind->first;
+    if (list->first)
+        list->last->next_dirty = behind->first;
     else
         list->first = behind->first;
     list->last = behind->last;
@@ -171,8 +171,6 @@ static int arm_list(struct uring *u, struct uring_list *list, uint32_t most)
         int fd = (int)(list->first - 1);
         struct uring_fd *entry = uring_at(u, fd);
         list->first = entry->next_dirty;
-        if (!list->first)
-            list->last = 0;
         uring_clear(entry, URING_IN_DIRTY);
         if (!arm_one(u, entry, fd)) {
             uring_dirty_add(u, entry, fd);
@@ -198,11 +196,11 @@ int ior__uring_arm(struct uring *u)
         struct uring_list starved = u->starved;
         u->starved = (struct uring_list){.first = 0};
         err = arm_list(u, &starved, URING_STARVED_MOST);
-        list_join(u, &starved, &u->starved);
+        list_join(&starved, &u->starved);
         u->starved = starved;
     }
     if (IOR_UNLIKELY(list.first != 0)) {
-        list_join(u, &list, &u->dirty);
+        list_join(&list, &u->dirty);
         u->dirty = list;
     }
     return err;

@@ -47,7 +47,7 @@ static int register_ring(struct uring_buffers *buffers, struct io_uring *ring)
     return io_uring_register_buf_ring(ring, (struct io_uring_buf_reg *)(void *)&reg, 0);
 }
 
-static void give(struct uring_buffers *buffers, uint32_t index)
+void ior__uring_buffer_give(struct uring_buffers *buffers, uint32_t index)
 {
     struct uring_buffer *buffer = &buffers->all[index];
 
@@ -69,7 +69,7 @@ int ior__uring_buffers_move(struct uring_buffers *buffers, struct io_uring *ring
     for (uint32_t i = 0; i < buffers->count; i++) {
         buffers->all[i].given = false;
         if (buffers->all[i].held == 0)
-            give(buffers, i);
+            ior__uring_buffer_give(buffers, i);
     }
     return 0;
 }
@@ -110,31 +110,6 @@ void ior__uring_buffers_close(struct uring_buffers *buffers)
         munmap(buffers->bytes, (size_t)buffers->count * buffers->size);
     ior__free(buffers->all, buffers->count * sizeof(*buffers->all));
     *buffers = (struct uring_buffers){.ring = NULL};
-}
-
-/* A completion used `len` bytes of a buffer: where they are. They are held until released, where there are any. */
-unsigned char *ior__uring_buffer_take(struct uring_buffers *buffers, uint32_t index, uint32_t len, bool more)
-{
-    struct uring_buffer *buffer = &buffers->all[index];
-    unsigned char *bytes = buffers->bytes + (size_t)index * buffers->size + buffer->at;
-
-    buffer->at += len;
-    buffer->held += len > 0;
-    if (!more) {
-        buffer->given = false;
-        buffers->given--;
-        if (buffer->held == 0)
-            give(buffers, index);
-    }
-    return bytes;
-}
-
-void ior__uring_buffer_release(struct uring_buffers *buffers, uint32_t index)
-{
-    struct uring_buffer *buffer = &buffers->all[index];
-
-    if (--buffer->held == 0 && !buffer->given)
-        give(buffers, index);
 }
 #else
 /* ISO C wants a declaration in every file. */

@@ -33,7 +33,7 @@ static void received(struct uring *u, struct uring_fd *entry, int res, unsigned 
         uint32_t buffer = flags >> IORING_CQE_BUFFER_SHIFT;
         uint32_t len = res > 0 ? (uint32_t)res : 0;
         bool more = u->buffers.incremental && (flags & IOR__URING_CQE_F_BUF_MORE);
-        unsigned char *bytes = ior__uring_buffer_take(&u->buffers, buffer, len, more);
+        unsigned char *bytes = uring_buffer_take(&u->buffers, buffer, len, more);
         if (len > 0 && ior__uring_hold_bytes(u, entry, bytes, len, buffer) < 0)
             tell_error(entry, EIO, true); /* a stream with a gap is none */
     }
@@ -79,7 +79,7 @@ static void on_input(struct uring *u, int fd, uint32_t tag, int res, unsigned fl
         uring_dirty_add(u, entry, fd);
     }
     if (uring_has_input(entry))
-        uring_ready_add(u, &u->ready, entry, fd);
+        uring_ready_add(&u->ready, entry, fd);
 }
 
 static uint32_t what_of(int res)
@@ -112,7 +112,7 @@ static void on_poll(struct uring *u, int fd, uint32_t tag, int res, unsigned fla
     if (what) {
         entry->ready |= (uint8_t)what;
         entry->flags |= more ? URING_POLL_SPENT : 0;
-        uring_ready_add(u, &u->ready, entry, fd);
+        uring_ready_add(&u->ready, entry, fd);
     } else {
         entry->flags |= res >= 0 ? URING_HALF_CLOSED : 0;
         if (!more)
@@ -179,6 +179,7 @@ unsigned ior__uring_reap(struct uring *u)
 {
     unsigned count = reap_once(u);
 
+    u->unread = false;
     while (IOR_UNLIKELY(__atomic_load_n(u->ring.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW)) {
         ior__log(IOR_LOG_DEBUG, "engine uring: the completion queue of %u overflowed", u->ring.cq.ring_entries);
         if (ior__uring_enter(u, 0, 0) < 0)

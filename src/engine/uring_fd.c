@@ -70,7 +70,7 @@ static void node_free(struct uring *u, uint32_t at)
     struct uring_held *node = &u->held[at - 1];
 
     if (node->buffer != URING_NO_BUFFER)
-        ior__uring_buffer_release(&u->buffers, node->buffer);
+        uring_buffer_release(&u->buffers, node->buffer);
     else if (node->bytes)
         ior__free(node->bytes - node->used, (size_t)node->used + node->len);
     node->next = u->held_free;
@@ -107,16 +107,25 @@ static void drop_first(struct uring *u, struct uring_fd *entry)
 
 int ior__uring_hold_bytes(struct uring *u, struct uring_fd *entry, unsigned char *bytes, uint32_t len, uint32_t buffer)
 {
-    struct uring_held *last = entry->held_last ? &u->held[entry->held_last - 1] : NULL;
+    uint32_t at = u->held_free;
     int err = 0;
 
+    if (IOR_LIKELY(!entry->held_last && at)) { /* mostly all was taken before more comes */
+        struct uring_held *node = &u->held[at - 1];
+        u->held_free = node->next;
+        *node = (struct uring_held){.bytes = bytes, .len = len, .buffer = buffer};
+        entry->held_first = entry->held_last = at;
+        entry->held = len;
+        return 0;
+    }
+    struct uring_held *last = entry->held_last ? &u->held[entry->held_last - 1] : NULL;
     if (last && last->buffer == buffer && last->bytes + last->len == bytes) {
         last->len += len; /* the kernel went on where it was */
-        ior__uring_buffer_release(&u->buffers, buffer);
+        uring_buffer_release(&u->buffers, buffer);
     } else {
         err = append(u, entry, (struct uring_held){.bytes = bytes, .len = len, .buffer = buffer});
         if (err < 0)
-            ior__uring_buffer_release(&u->buffers, buffer);
+            uring_buffer_release(&u->buffers, buffer);
     }
     entry->held += err < 0 ? 0 : len;
     return err;
@@ -132,10 +141,21 @@ int ior__uring_hold_fd(struct uring *u, struct uring_fd *entry, int fd)
 
 size_t ior__uring_take_bytes(struct uring *u, struct uring_fd *entry, unsigned char *bytes, size_t len)
 {
+    struct uring_held *node = &u->held[entry->held_first - 1];
     size_t taken = 0;
 
+    /* Mostly it is one piece of a buffer, and is taken whole. */
+    if (IOR_LIKELY(!node->next && node->len <= len && node->buffer != URING_NO_BUFFER)) {
+        taken = node->len;
+        memcpy(bytes, node->bytes, taken);
+        uring_buffer_release(&u->buffers, node->buffer);
+        node->next = u->held_free;
+        u->held_free = entry->held_first;
+        entry->held_first = entry->held_last = entry->held = 0;
+        return taken;
+    }
     while (entry->held_first && taken < len) {
-        struct uring_held *node = &u->held[entry->held_first - 1];
+        node = &u->held[entry->held_first - 1];
         uint32_t n = node->len < len - taken ? node->len : (uint32_t)(len - taken);
         memcpy(bytes + taken, node->bytes, n);
         taken += n;
@@ -182,7 +202,7 @@ void ior__uring_copy_out(struct uring *u, struct uring_fd *entry)
             node_free(u, at);
     }
     struct uring_held *node = &u->held[first - 1];
-    ior__uring_buffer_release(&u->buffers, node->buffer);
+    uring_buffer_release(&u->buffers, node->buffer);
     *node = (struct uring_held){.bytes = block, .len = (uint32_t)len, .buffer = URING_NO_BUFFER};
     entry->held_last = first;
 }

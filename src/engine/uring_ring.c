@@ -121,6 +121,7 @@ int ior__uring_enter(struct uring *u, unsigned min_complete, uint64_t wait_ns)
         arg.ts = (uint64_t)(uintptr_t)&ts;
     for (;;) {
         unsigned n = publish(&u->ring);
+        u->unread = true;
         int r = io_uring_enter2((unsigned)u->ring.enter_ring_fd, n, min_complete, flags, (sigset_t *)(void *)&arg,
                                 sizeof(arg));
         if (IOR_UNLIKELY(r < 0 && wrong_thread(u, r))) {

@@ -50,13 +50,33 @@ static int fitting(const struct iovec *iov, int n, size_t *ret_len)
     return i;
 }
 
+/* Prepares a send of several pieces, or of one that is too long, as far as one send goes: *ret_len. NULL: no room. */
+static IOR_APART struct io_uring_sqe *prepare_pieces(struct uring *u, int fd, const struct iovec *iov, int n,
+                                                     size_t *ret_len)
+{
+    /* Before the arena is written to: it is free again afterwards. */
+    if (io_uring_sq_space_left(&u->ring) == 0 && ior__uring_enter(u, 0, 0) < 0)
+        return NULL;
+    int count = fitting(iov, n, ret_len);
+    if (count == 0)
+        *ret_len = SEND_MOST;
+    struct msghdr *message = count > 1 ? arena_put(u, iov, count) : NULL;
+    if (count > 1 && !message)
+        return NULL;
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+    if (sqe && message)
+        io_uring_prep_sendmsg(sqe, fd, message, SEND_FLAGS);
+    else if (sqe)
+        io_uring_prep_send(sqe, fd, iov->iov_base, *ret_len, SEND_FLAGS);
+    return sqe;
+}
+
 int ior__uring_send(void *engine, int fd, ior_id id, const struct iovec *iov, int n)
 {
     struct uring *u = engine;
     struct uring_fd *entry = uring_find(u, fd, id);
-    struct iovec first = {.iov_base = NULL};
-    struct msghdr *message = NULL;
-    size_t len;
+    struct io_uring_sqe *sqe;
+    size_t len = iov->iov_len;
 
     if (IOR_UNLIKELY(!entry)) {
         int err = ior__uring_fd_make(u, fd, &entry);
@@ -67,25 +87,16 @@ int ior__uring_send(void *engine, int fd, ior_id id, const struct iovec *iov, in
         ior__uring_drop(u, entry);
         entry->id = id;
     }
-    /* Before the arena is written to: it is free again afterwards. */
-    if (io_uring_sq_space_left(&u->ring) == 0 && ior__uring_enter(u, 0, 0) < 0)
-        return -EAGAIN;
-    int count = fitting(iov, n, &len);
-    if (count == 0) {
-        first = (struct iovec){.iov_base = iov[0].iov_base, .iov_len = SEND_MOST};
-        len = SEND_MOST;
-        iov = &first;
-    } else if (count > 1 && !(message = arena_put(u, iov, count))) {
-        return -EAGAIN;
+    if (IOR_LIKELY(n == 1 && len <= SEND_MOST)) {
+        sqe = ior__uring_sqe(u);
+        if (IOR_LIKELY(sqe))
+            io_uring_prep_send(sqe, fd, iov->iov_base, len, SEND_FLAGS);
+    } else {
+        sqe = prepare_pieces(u, fd, iov, n, &len);
     }
-    struct io_uring_sqe *sqe = ior__uring_sqe(u);
-    if (!sqe)
+    if (IOR_UNLIKELY(!sqe))
         return -EAGAIN;
-    if (message)
-        io_uring_prep_sendmsg(sqe, fd, message, SEND_FLAGS);
-    else
-        io_uring_prep_send(sqe, fd, iov->iov_base, len, SEND_FLAGS);
-    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
     entry->send_tag = ++u->sends_begun;
     entry->send_result = (int32_t)len;
     entry->flags |= URING_SENDING;
@@ -140,7 +151,8 @@ ssize_t ior__uring_sent(void *engine, int fd, ior_id id)
             break;
         }
     }
-    (void)ior__uring_reap(u); /* it may have been submitted by a flush, or to make room for others */
+    if (u->unread)
+        (void)ior__uring_reap(u); /* it may have been submitted by a flush, or to make room for others */
     uring_clear(entry, URING_SENDING);
     return first_cause(entry, entry->send_result);
 }

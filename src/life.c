@@ -413,19 +413,32 @@ static IOR_APART void settle_one(struct ior_runtime *rt, struct ior_resource *re
         ior__apply_interest(res);
 }
 
+/* `by_engine`: the engine does the I/O. */
+static IOR_INLINE void settle_all(struct ior_runtime *rt, struct ior_resource *res, bool by_engine)
+{
+    const uint32_t small = IOR__USUAL_BITS | IOR__SMALL;
+    while (res) {
+        struct ior_resource *next = res->next_work;
+        bool only_writes = (res->bits & (small | IOR__WRITE_UNUSUAL_BITS)) == small;
+        if (IOR_UNLIKELY(!only_writes || !(by_engine ? ior__send_small(res) : ior__flush_small(rt, res))))
+            settle_one(rt, res);
+        res = next;
+    }
+}
+
+static IOR_APART void settle_finished(struct ior_runtime *rt, struct ior_resource *res)
+{
+    settle_all(rt, res, true);
+}
+
 /* Step 5: writes, ends and changes of interest of this turn. What callbacks add here is for the next turn. */
 void ior__settle_work(struct ior_runtime *rt)
 {
     struct ior_resource *res = ior__queue_take(&rt->work);
-    /* An engine that does the I/O is asked to: then no resource has all of these bits. */
-    const uint32_t small = rt->does_io ? UINT32_MAX : IOR__USUAL_BITS | IOR__SMALL;
-    while (res) {
-        struct ior_resource *next = res->next_work;
-        bool only_writes = (res->bits & (small | IOR__WRITE_UNUSUAL_BITS)) == small;
-        if (IOR_UNLIKELY(!only_writes || !ior__flush_small(rt, res)))
-            settle_one(rt, res);
-        res = next;
-    }
+    if (IOR_UNLIKELY(rt->does_io))
+        settle_finished(rt, res);
+    else
+        settle_all(rt, res, false);
     ior__output_relieve(rt);
 }
 

@@ -176,6 +176,7 @@ static inline bool ior__flush_small(struct ior_runtime *rt, struct ior_resource 
  * ior__send_settle takes it out of the queue.
  */
 int ior__send_begin(struct ior_resource *res, const struct iovec *iov, int n, uint64_t len);
+bool ior__send_small(struct ior_resource *res); /* as ior__flush_small */
 void ior__sends_done(struct ior_runtime *rt);
 void ior__send_stop(struct ior_resource *res);
 void ior__send_settle(struct ior_resource *res);

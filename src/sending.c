@@ -27,9 +27,19 @@ int ior__send_begin(struct ior_resource *res, const struct iovec *iov, int n, ui
     else
         rt->sending.first = out;
     rt->sending.last = out;
-    if (out->bytes > len || (res->bits & (IOR__CLOSING | IOR__FINISHING | IOR__FULL | IOR__OWED)))
+    if (ior__output_left(res) > len || (res->bits & (IOR__CLOSING | IOR__FINISHING | IOR__FULL | IOR__OWED)))
         rt->sends_awaited = true;
     return IOR__IN_FLIGHT;
+}
+
+/* A small queue stays one while it is written; what is sent in between makes it one like others. */
+bool ior__send_small(struct ior_resource *res)
+{
+    struct ior__output *out = res->output;
+    if (IOR_UNLIKELY(out->in_flight > 0 || ior__send_begin(res, &out->small, 1, out->small.iov_len) < 0))
+        return false;
+    res->bits &= ~(uint32_t)IOR__IN_WORK;
+    return true;
 }
 
 /* Takes a queue off the list of those the engine writes. What the send came to: bytes or -errno. */
@@ -102,6 +112,17 @@ void ior__sends_done(struct ior_runtime *rt)
         struct ior_resource *res = out->owner;
         uint64_t tried = out->in_flight;
         ssize_t n = take_sent(res);
+        const uint32_t small = IOR__USUAL_BITS | IOR__SMALL;
+        bool only_written = (res->bits & (small | IOR__WRITE_UNUSUAL_BITS)) == small && (size_t)n == out->small.iov_len;
+        if (IOR_LIKELY(only_written)) {
+            res->bits &= ~IOR__SMALL;
+            res->written += (uint64_t)n;
+            res->output = NULL;
+            ior__touch_idle_at(res, rt->sending.begun_ns);
+            ior__output_put(rt, out);
+            continue;
+        }
+        ior__output_open(res);
         if (n > 0) {
             ior__output_consume(res, (uint64_t)n);
             ior__touch_idle_at(res, rt->sending.begun_ns);

@@ -34,7 +34,8 @@ def parser():
                                     epilog="scenarios: " + ", ".join(SCENARIOS) + "\nrows of them: " +
                                     ", ".join(traffic.ROWS))
     found.add_argument("what", nargs="*", metavar="SCENARIO",
-                       help="'quick' (fewer rows, fewer and shorter rounds), or some of those below; none: all")
+                       help="'quick' (fewer rows, fewer and shorter rounds), 'engines' (uring beside epoll, the table of "
+                       "docs/engines.md), or some of those below; none: all")
     found.add_argument("--engine", action="append", metavar="ENGINE", help="ours on this engine only; may be repeated "
                        "(default: all that work here)")
     found.add_argument("--against", metavar="ENGINE",
@@ -57,10 +58,11 @@ def parse():
     options.quick = "quick" in options.what
     options.names = [name for name in options.what if name != "quick"] or list(SCENARIOS)
     for name in options.names:
-        if name not in SCENARIOS and name not in traffic.ROWS:
+        if name not in SCENARIOS and name not in traffic.ROWS and name != "engines":
             usage.error(f"there is no scenario '{name}'")
+    alone = options.names == ["engines"]
     if options.write and (options.quick or options.against or options.peers or options.engine or
-                          any(name not in SCENARIOS for name in options.names)):
+                          any(name not in SCENARIOS for name in options.names) and not alone):
         usage.error("--write is for whole scenarios with everybody, and not for quick looks")
     options.rounds = options.rounds or (3 if options.quick else 11)
     options.seconds = options.seconds or (0.1 if options.quick else 0.5)
@@ -80,11 +82,11 @@ def main():
     if report.busy():
         print(f"somebody works here (a load of {load:.1f}): the times mean little")
     options.engines = options.engine or measure.engines()
-    options.others = [] if options.against else peers.others(options)
+    options.others = [] if options.against or options.names == ["engines"] else peers.others(options)
     began = time.monotonic()
     for name in dict.fromkeys(scenario_of(name) for name in options.names):
         start = time.monotonic()
-        section = SCENARIOS[name](options)
+        section = {**SCENARIOS, "engines": traffic.engines}[name](options)
         print(f"({name}: {time.monotonic() - start:.0f} s)", flush=True)
         if options.write and section.parts:
             report.write(section, load, options.rounds)

@@ -11,6 +11,7 @@ import peers
 from contest import AGAIN, quartiles, spread
 
 PATH = os.path.join(measure.SOURCE_DIR, "docs", "benchmarks.md")
+ENGINES_PATH = os.path.join(measure.SOURCE_DIR, "docs", "engines.md")
 
 
 class Table:
@@ -144,18 +145,19 @@ def busy():
 def replaced(document, name, body):
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     if document.count(begin) != 1 or document.count(end) != 1:
-        raise KeyError(f"docs/benchmarks.md has no place for {name}: {begin} ... {end}")
+        raise KeyError(f"the document has no place for {name}: {begin} ... {end}")
     head, rest = document.split(begin)
     return f"{head}{begin}\n{body}\n{end}{rest.split(end)[1]}"
 
 
 def write(section, load, rounds):
     """Puts a section into the document, and the machine's facts."""
-    with open(PATH, encoding="utf-8") as file:
+    path = ENGINES_PATH if section.name == "engines" else PATH
+    with open(path, encoding="utf-8") as file:
         document = file.read()
     day = datetime.date.today().isoformat()
     facts = f"*Measured {day}, version {library_version()}, {rounds} rounds, load average at the start {load:.1f}.*"
     document = replaced(document, section.name, "\n".join([facts, "", *section.parts]))
     document = replaced(document, "machine", machine())
-    with open(PATH, "w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8") as file:
         file.write(document)

@@ -172,22 +172,48 @@ def redis_benchmark(server, core, verb, number):
     return {"rate": number / (time.monotonic() - began), "cpu_ns": (measure.cpu_ns(server.pid) - before) / number}
 
 
-def kv(options):
-    """The key-value example under redis-benchmark -P 16: PING, SET and GET."""
-    section = report.Section("kv", "kv under redis-benchmark, 100 connections, 16 requests in one write")
+def kv_contests(options, section):
+    """PING, SET and GET: contests by title."""
+    found = {}
     if not shutil.which("redis-benchmark"):
         section.show("left out: redis-benchmark is not installed")
-        return section
+        return found
     number = 50000 if options.quick else 400000
     base = [Contestant("base", f"kv, {options.against}", kv_command(options.against))] if options.against else redis()
-    found = {}
     for verb in ("ping_mbulk", "set", "get"):
         def connect(server, core, verb=verb):
             return contest.Call(lambda: redis_benchmark(server, core, verb, number))
         title = verb.split("_", maxsplit=1)[0].upper()
         found[title] = contest.serve([*base, *peers.ours(options, kv_command, "kv")], options.rounds, connect)
         section.show(report.contest_text(title, found[title], "requests"))
-    report.matrices(section, found, "requests")
+    return found
+
+
+def kv(options):
+    """The key-value example under redis-benchmark -P 16: PING, SET and GET."""
+    section = report.Section("kv", "kv under redis-benchmark, 100 connections, 16 requests in one write")
+    report.matrices(section, kv_contests(options, section), "requests")
+    return section
+
+
+def engines(options):
+    """The table of docs/engines.md: CPU for a message on uring, ratios to our epoll engine."""
+    options.engines, options.against = ["uring"], "epoll"
+    section = report.Section("engines", "uring beside epoll")
+    table = report.Table("connections", "depth", "uring", "control")
+
+    def add(connections, depth, one):
+        mine = [name for name in one.names if name not in (one.base, contest.AGAIN)][0]
+        table.add(connections, depth, *(contest.spread(one.ratios(name, "cpu_ns")) for name in (mine, contest.AGAIN)))
+
+    for _, title, arguments, _ in ECHO:
+        if arguments["s"] == 64:
+            one = duel(options, peers.echo(options), arguments)
+            section.show(report.contest_text(title, one, "msg"))
+            add(f"{arguments['c']:,}", arguments["d"], one)
+    for title, one in kv_contests(options, section).items():
+        add(f"100, kv, {title}", 16, one)
+    section.table(table)
     return section
 
 

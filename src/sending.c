@@ -27,8 +27,7 @@ int ior__send_begin(struct ior_resource *res, const struct iovec *iov, int n, ui
     else
         rt->sending.first = out;
     rt->sending.last = out;
-    bool more = ior__output_left(res) > len;
-    if (more || (res->bits & (IOR__CLOSING | IOR__FINISHING | IOR__FULL | IOR__OWED)))
+    if (ior__output_left(res) > len || (res->bits & (IOR__CLOSING | IOR__FINISHING | IOR__FULL | IOR__OWED)))
         rt->sends_awaited = true;
     return IOR__IN_FLIGHT;
 }

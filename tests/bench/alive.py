@@ -45,6 +45,7 @@ PROGRAMS = {
     **{f"watchers_{loop}": ("200", "ms") for loop in ("bare", "ours", "libuv", "libev", "libevent")},
     **{f"pipes_{loop}": ("200", "ns") for loop in ("bare", "ours", "libuv", "libev", "libevent")},
     **{f"datagrams_{one}": ("1000", "sink_32") for one in ("bare", "ours", "libuv")},
+    **{f"files_{loop}": ("4", "jobs_p99_us") for loop in ("ours", "libuv")},
     **{f"commands_{channel}": ("1000", "roundtrip_p50_us") for channel in ("floor", "ours", "libuv")},
 }
 

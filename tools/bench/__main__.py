@@ -25,6 +25,7 @@ SCENARIOS = {
     "requests": traffic.requests, "kv": traffic.kv, "broadcast": traffic.broadcast, "bulk": traffic.bulk,
     "pipes": loops.pipes, "watchers": loops.watchers, "timers": loops.timers, "commands": loops.commands,
     "datagrams": loops.datagrams,
+    "files": loops.files,
     "scaling": traffic.scaling,
 }
 

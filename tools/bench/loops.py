@@ -106,3 +106,19 @@ def datagrams(options):
         table.add(contestant.title, *(f"{calls_of(contestant, 3200, leg):.3f}" for leg, _ in LEGS))
     section.table(table)
     return section
+
+
+def files(options):
+    mib = 128 if options.quick else 1024
+    section = report.Section("files", f"{mib:,} MiB from a file through a service to a socket; slow jobs beside an echo")
+    base = "libuv" if peers.built("files_libuv") else "ours"
+    one = contest.run(wanted(options, "files", base), min(options.rounds, 5), [str(mib)], dict(os.environ))
+    section.keep("How late a timer of 1 ms in the same loop was, microseconds:\n")
+    section.table(report.programs_table(one, [
+        ("MBs", "MB/s"), ("late_p50_us", "p50"), ("late_p999_us", "p99.9"), ("late_most_us", "the latest"),
+        ("own_p999_us", "own work between two, p99.9"), ("own_most_us", "the most")]))
+    section.keep("\nThe round trip of an echo, microseconds: alone, again (the noise), and beside 16 sleeping jobs:\n")
+    section.table(report.programs_table(one, [
+        ("alone_p99_us", "p99, alone"), ("again_p99_us", "p99, again"), ("jobs_p99_us", "p99, slow jobs"),
+        ("alone_p50_us", "p50, alone"), ("jobs_p50_us", "p50, slow jobs")], ".1f"))
+    return section

@@ -79,6 +79,13 @@ static void *drain(void *arg)
     return NULL;
 }
 
+/* Of the values for each tick. */
+static void print_worst(const char *name, double *values)
+{
+    double p999 = bench_quantile(values, ticks, 0.999); /* which sorts them */
+    printf("%s_p999_us=%.1f %s_most_us=%.1f ", name, p999 / 1e3, name, values[ticks - 1] / 1e3);
+}
+
 static void send_file(unsigned mib)
 {
     char path[512];
@@ -102,9 +109,8 @@ static void send_file(unsigned mib)
     bench_must(bytes == (uint64_t)mib << 20 ? 0 : -EIO, "the file did not arrive whole");
     bench_must(ticks == 0 ? -ETIME : 0, "the timer");
     printf("MBs=%.0f late_p50_us=%.1f ", (double)bytes / took_ns * 1e3, bench_quantile(late_ns, ticks, 0.5) / 1e3);
-    printf("late_p999_us=%.1f late_most_us=%.1f ", bench_quantile(late_ns, ticks, 0.999) / 1e3,
-           late_ns[ticks - 1] / 1e3);
-    printf("own_p999_us=%.1f own_most_us=%.1f ", bench_quantile(own_ns, ticks, 0.999) / 1e3, own_ns[ticks - 1] / 1e3);
+    print_worst("late", late_ns);
+    print_worst("own", own_ns);
 }
 
 /* ---- the echo ---- */

@@ -225,10 +225,10 @@ static void fire(struct ior_resource *res, int which)
         idle_due(res);
         break;
     case IOR__DEADLINE_BACKOFF:
-        if (res->fd < 0)
-            ior__ready_add(res->cx->rt, res, IOR_READ | IOR_WRITE);
-        else
+        if (res->bits & IOR__BACKOFF)
             backoff_over(res);
+        else /* a look-up's or a dial's own time */
+            ior__ready_add(res->cx->rt, res, IOR_READ | IOR_WRITE);
         break;
     case IOR_DEADLINE_DRAIN:
         if (res->ops == &ior__child_ops)

@@ -484,7 +484,6 @@ static const struct fact facts[] = {
     VALUE(IOR_CHILD_READS),
     VALUE(IOR_CHILD_WRITES),
     VALUE(IOR_CHILD_FDS_MAX),
-    VALUE(IOR_EV_JOB),
     VALUE(IOR_EV_RESOLVED),
     VALUE(IOR_EV_FILE),
     VALUE(IOR_ASKED),

@@ -30,6 +30,8 @@
 #include <ioreactor/datagram.h>
 #include <ioreactor/signal.h>
 #include <ioreactor/child.h>
+#include <ioreactor/name.h>
+#include <ioreactor/dial.h>
 #include <ioreactor/resource.h>
 #include <ioreactor/runtime.h>
 #include <ioreactor/controller.h>

@@ -74,7 +74,10 @@ enum ior__bits {
     (IOR__CONNECTING | IOR__FINISHING | IOR__FIN_SENT | IOR__CLOSING | IOR__WRITE_DEAD | IOR__ENDING | IOR__NO_WRITE | \
      IOR__LISTENER)
 
-/* Internal deadlines, besides the four public ones. */
+/*
+ * Internal deadlines, besides the four public ones. A resource without an fd has nothing to back off from: the deadline
+ * puts it on the ready list then.
+ */
 enum { IOR__DEADLINE_BACKOFF = 4, IOR__DEADLINE_COUNT = 5 };
 
 /* The deadlines of a resource; made when the first one is armed. In the heap under the earliest, at the latest. */
@@ -146,6 +149,7 @@ struct ior_context {
     struct ior_controller *ctl;
     struct ior_context *next;
     uint32_t resources;
+    uint32_t attempts; /* those of them that are attempts of dials, of which the service knows nothing */
     uint32_t timers;
     uint32_t jobs; /* that are to be completed */
     enum ior__phase phase;
@@ -318,6 +322,8 @@ static inline unsigned ior__wanted(const struct ior_resource *res)
     return ior__own_interest(res) | blocked;
 }
 void ior__apply_interest(struct ior_resource *res);
+/* A registered resource that had no fd gets one. On failure the fd stays the caller's. */
+int ior__attach_fd(struct ior_resource *res, int fd);
 void ior__leave_set(struct ior_resource *res);
 void ior__latch_error(struct ior_resource *res, int error);
 /* END is all that is to come. `deadline` is -1 but for IOR_TIMEOUT. Nothing happens where that is so already. */

@@ -206,7 +206,10 @@ static void fire(struct ior_resource *res, int which)
         idle_due(res);
         break;
     case IOR__DEADLINE_BACKOFF:
-        backoff_over(res);
+        if (res->fd < 0 && !(res->bits & IOR__BACKOFF))
+            ior__ready_add(res->cx->rt, res, IOR_READ | IOR_WRITE);
+        else
+            backoff_over(res);
         break;
     case IOR_DEADLINE_DRAIN:
         if (res->ops == &ior__child_ops)

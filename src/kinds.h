@@ -7,6 +7,8 @@
 
 #include "core.h"
 
+struct ior__dial;
+
 /* Stream options as kept: shared by all streams of a listener, also across runtimes, hence the atomic count. */
 struct ior__stream_opts {
     _Atomic uint32_t refs;
@@ -18,6 +20,7 @@ struct ior__stream_opts {
     struct ior__marks marks;
     size_t unread_max;
     uint64_t connect_ns, idle_ns, drain_ns;
+    struct ior__dial *dial; /* of the one stream that has these, while it is dialled; else NULL */
 };
 
 /* Bytes that an engine had received when the stream left it: they are read before all others. */
@@ -76,7 +79,7 @@ struct ior__listener {
 };
 
 extern const struct ior_resource_ops ior__stream_ops, ior__listener_ops, ior__watch_ops, ior__signals_ops,
-    ior__child_ops, ior__changes_ops, ior__serial_ops, ior__file_ops;
+    ior__child_ops, ior__changes_ops, ior__serial_ops, ior__file_ops, ior__attempt_ops, ior__resolve_ops;
 
 int ior__stream_opts_new(const struct ior_runtime *rt, const struct ior_stream_options *opts,
                          struct ior__stream_opts **ret);
@@ -158,6 +161,26 @@ void ior__stream_settle(struct ior_resource *res);
 /* HUP or ERR while nothing is to be read. */
 void ior__stream_hangup(struct ior_resource *res);
 void ior__stream_connect_result(struct ior_resource *res);
+/* The stream is connected: its deadlines change, and OPEN is told. */
+void ior__stream_connected(struct ior_resource *res);
+static inline struct ior__stream_opts *ior__stream_opts_of(const struct ior_resource *res)
+{
+    return ((const struct ior__stream *)(const void *)res)->opts;
+}
+
+/* A new socket that is connected, or about to be, to an address: its fd, or -errno. */
+int ior__connect_socket(const struct ior_runtime *rt, const struct ior_addr *addr, const struct ior__stream_opts *opts,
+                        bool *ret_connecting);
+/* What came of a connect whose fd is ready: 0: connected; 1: nothing yet; or why not. */
+int ior__connect_outcome(const struct ior_os *os, int fd);
+
+/* ---- dials, and look-ups that are resources ---- */
+void ior__dial_step(struct ior_resource *res);
+void ior__dial_free(struct ior__dial *dial);
+/* The stream ends: what it waits for is called off, and comes to `error` (0: nobody knows). */
+void ior__dial_call_off(struct ior_resource *res, int error);
+void ior__attempt_over(struct ior_resource *res);
+void ior__resolve_call_off(struct ior_resource *res);
 
 /* Binds; a stale Unix socket file (of a socket of that type) is removed first, if it is the one that was looked at. */
 int ior__bind(const struct ior_os *os, int fd, const struct ior_addr *addr, const char *path, int type);

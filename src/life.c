@@ -78,6 +78,8 @@ static void interest_failed(struct ior_resource *res, int err)
         res->bits |= IOR__LOST;
         res->cx->rt->need_rebuild = true;
         ior__end(res, IOR_ERROR, EBADF, -1);
+    } else if (res->ops == &ior__attempt_ops) {
+        ior__end(res, IOR_ERROR, -err, -1); /* the next one is tried */
     } else {
         ior__backoff(res, -err);
     }
@@ -98,6 +100,8 @@ void ior__apply_interest(struct ior_resource *res)
             ior__ready_add(rt, res, io);
         return;
     }
+    if (IOR_UNLIKELY(res->fd < 0))
+        return; /* it gets one later, or waits for something else */
     if (res->bits & IOR__IN_SET) {
         if ((wanted & ~(unsigned)res->applied) == 0 && (!shrink || wanted == res->applied))
             return;
@@ -222,6 +226,8 @@ static int first_watch(struct ior_runtime *rt, struct ior_resource *res)
         applied(res, 0);
         return 0;
     }
+    if (res->fd < 0)
+        return 0; /* it waits for something else, or gets its fd later */
     struct ior_resource *before = fd_owner(rt, res->fd);
     unsigned wanted = asked(res, ior__wanted(res));
     int err = fd_owners_reserve(rt, res->fd);
@@ -298,7 +304,28 @@ void ior__attach_undo(struct ior_resource *res)
     res->cx = NULL;
 }
 
+int ior__attach_fd(struct ior_resource *res, int fd)
+{
+    res->fd = fd;
+    res->bits &= ~(uint32_t)IOR__CONNECTING;
+    int err = first_watch(res->cx->rt, res);
+    if (err < 0) {
+        res->fd = -1;
+        res->bits |= IOR__CONNECTING;
+    }
+    return err;
+}
+
 /* ---- end ---- */
+
+/* What a resource without an fd waits for is no longer waited for. */
+static IOR_APART void call_off(struct ior_resource *res, enum ior_why why)
+{
+    if (res->bits & IOR__STREAM)
+        ior__dial_call_off(res, why == IOR_TIMEOUT ? ETIMEDOUT : 0);
+    else if (res->ops == &ior__resolve_ops)
+        ior__resolve_call_off(res);
+}
 
 void ior__latch_error(struct ior_resource *res, int error)
 {
@@ -325,6 +352,8 @@ void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadlin
     ior__send_stop(res);
     fd_owner_clear(rt, res);
     ior__deadlines_drop(res);
+    if (IOR_UNLIKELY(res->fd < 0))
+        call_off(res, why);
     if (res->bits & IOR__IN_WORK)
         return; /* step 5 finds it there */
     res->bits |= IOR__IN_WORK;
@@ -431,6 +460,8 @@ static void tell_end(struct ior_resource *res)
  */
 static int take_held(struct ior_resource *res)
 {
+    if (res->bits & IOR__CONNECTING)
+        return 0;
     if ((res->bits & (IOR__STREAM | IOR__SOCKET)) == (IOR__STREAM | IOR__SOCKET))
         return ior__stream_take_held(res);
     if (res->ops == &ior__listener_ops)
@@ -438,11 +469,27 @@ static int take_held(struct ior_resource *res)
     return 0;
 }
 
+/* The same for an attempt of a dial, of which nobody is told. */
+static IOR_APART void finalize_attempt(struct ior_resource *res)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    ior__attempt_over(res);
+    detach(res);
+    res->cx = NULL;
+    ior__destroy(res, rt->os);
+    if (rt->starving > 0)
+        ior__fd_freed(rt);
+}
+
 /* Tells END, frees the id, hands the resource over. */
 static void finalize(struct ior_resource *res)
 {
     struct ior_context *cx = res->cx;
     struct ior_runtime *rt = cx->rt;
+    if (IOR_UNLIKELY(res->ops == &ior__attempt_ops)) {
+        finalize_attempt(res);
+        return;
+    }
     ior__output_open(res);
     if (IOR_UNLIKELY(res->ops == &ior__file_ops))
         ior__file_leave(res);

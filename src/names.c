@@ -294,6 +294,8 @@ const char *ior_event_name(enum ior_event_type type)
         return "fds";
     case IOR_EV_FILE:
         return "file";
+    case IOR_EV_RESOLVED:
+        return "resolved";
     }
     return "unknown";
 }

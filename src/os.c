@@ -23,6 +23,7 @@
 #include "os_datagrams.h"
 #include "os_processes.h"
 #include "os_kinds.h"
+#include "lookup.h"
 #include "random.h"
 #include "util.h"
 
@@ -602,6 +603,7 @@ const struct ior_os *ior_os_default(void)
         .tty_get = ior__os_tty_get,
         .tty_set = ior__os_tty_set,
         .tty_ask = ior__os_tty_ask,
+        .resolve = ior__os_resolve,
     };
 
     return &os;

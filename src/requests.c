@@ -163,7 +163,7 @@ int ior_abort(struct ior_context *cx, ior_id id)
         return ior__child_close(res, IOR_ASKED, 0);
     const struct ior_os *os = cx->rt->os;
     ior__end(res, IOR_ASKED, 0, -1);
-    if (!(res->bits & IOR__STREAM) || (res->bits & IOR__LOST))
+    if (!(res->bits & IOR__STREAM) || (res->bits & IOR__LOST) || res->fd < 0)
         return 0;
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
     if (res->ops == &ior__serial_ops)
@@ -242,6 +242,8 @@ static int address_of(struct ior_context *cx, ior_id id, struct ior_addr *addr, 
         return err;
     if (!addr)
         return -EINVAL;
+    if (res->fd < 0)
+        return -ENOTCONN;
     const struct ior_os *os = cx->rt->os;
     struct ior_addr found = {.len = 0};
     err = peer ? os->getpeername(os->arg, res->fd, &found) : os->getsockname(os->arg, res->fd, &found);
@@ -262,5 +264,5 @@ int ior_peer(struct ior_context *cx, ior_id id, struct ior_addr *addr)
 
 size_t ior_count(struct ior_context *cx)
 {
-    return ior__enter(cx) < 0 ? 0 : cx->resources;
+    return ior__enter(cx) < 0 ? 0 : cx->resources - cx->attempts;
 }

@@ -111,6 +111,7 @@ static void events_and_causes_have_names(void **state)
     assert_string_equal(ior_event_name(IOR_EV_CHANGED), "changed");
     assert_string_equal(ior_event_name(IOR_EV_FDS), "fds");
     assert_string_equal(ior_event_name(IOR_EV_FILE), "file");
+    assert_string_equal(ior_event_name(IOR_EV_RESOLVED), "resolved");
     for (int i = 0; i <= IOR_SHUTDOWN + 1; i++)
         assert_string_equal(ior_why_name((enum ior_why)i), whys[i]);
 }

@@ -59,6 +59,8 @@ enum ior_event_type {
     IOR_EV_JOB = 16,
     /* An operation on a file is done, or failed; `file` says which and how. */
     IOR_EV_FILE = 17,
+    /* A name was looked up: `resolved`. END follows. */
+    IOR_EV_RESOLVED = 18,
 };
 
 /* Why a resource ended. */
@@ -98,6 +100,7 @@ struct ior_exit;   /* <ioreactor/child.h> */
 struct ior_fds;    /* <ioreactor/fds.h> */
 struct ior_change; /* <ioreactor/changes.h> */
 struct ior_file_result;
+struct ior_resolved;
 
 struct ior_event {
     enum ior_event_type type;
@@ -116,6 +119,7 @@ struct ior_event {
         const struct ior_fds *fds;       /* IOR_EV_FDS */
         struct ior_job *job;                /* IOR_EV_JOB */
         const struct ior_file_result *file; /* IOR_EV_FILE */
+        const struct ior_resolved *resolved; /* IOR_EV_RESOLVED */
     };
 };
 

@@ -36,6 +36,13 @@ enum {
     IOR_FD_NO_WRITE = 32, /* opened read-only */
 };
 
+/* What is to be looked up. */
+struct ior_os_name {
+    const char *host; /* at most 254 bytes */
+    unsigned port;    /* goes into the addresses */
+    int family;       /* AF_INET, AF_INET6, or AF_UNSPEC: both */
+};
+
 /* What a path is, for stale Unix sockets. */
 struct ior_os_path {
     bool is_socket;
@@ -199,6 +206,14 @@ struct ior_os {
     int (*tty_get)(void *arg, int fd, struct ior_os_tty *ret);
     int (*tty_set)(void *arg, int fd, const struct ior_os_tty *settings); /* at once */
     int (*tty_ask)(void *arg, int fd, enum ior_os_tty_ask what);          /* all four, or none */
+    /*
+     * The addresses of a name, in the order in which they should be tried; at most `max` of them are filled in. Answers
+     * how many there are in all, at least 1, or -errno: -ENOENT (there is no such name, or no such address of it),
+     * -EAGAIN (nobody answered, or not now), -EIO (the answer was a failure), -ENOMEM ... It may block: it is called on
+     * a thread for blocking work. Where there are none it is called on the loop, must not block, and sets *after_ns to
+     * the time that it is to take. NULL: names cannot be looked up.
+     */
+    int (*resolve)(void *arg, const struct ior_os_name *name, struct ior_addr *addrs, uint32_t max, uint64_t *after_ns);
 };
 
 /* The real system. Static. */

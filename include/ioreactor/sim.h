@@ -76,6 +76,7 @@ enum ior_sim_call {
     IOR_SIM_PATH_STAT,
     IOR_SIM_PATH_CHMOD,
     IOR_SIM_PATH_UNLINK,
+    IOR_SIM_RESOLVE,
     IOR_SIM_ENGINE_OPEN, /* the engine's from here on */
     IOR_SIM_WATCH,
     IOR_SIM_REWATCH,
@@ -245,6 +246,15 @@ IOR_API int ior_sim_link(struct ior_sim *sim, int a, int b, const struct ior_sim
  */
 IOR_API int ior_sim_cut(struct ior_sim *sim, int a, int b);
 IOR_API int ior_sim_heal(struct ior_sim *sim, int a, int b);
+
+/*
+ * What a look-up of this name comes to, on any host, after `after_ns`: these addresses in this order, as
+ * ior_addr_parse reads them (their port does not count); or, where there are none (n 0, or none of the family that is
+ * asked for), this error; 0: ENOENT, as for names that are not known, which answer at once. The name replaces an equal
+ * one: without regard to case, and to a dot at its end. Errors: -EINVAL (over 253 bytes, no address).
+ */
+IOR_API int ior_sim_name(struct ior_sim *sim, const char *name, const char *const *addrs, uint32_t n, int error,
+                         uint64_t after_ns);
 
 /* EMFILE when so many fds are open on the host; 0: as configured. */
 IOR_API int ior_sim_max_fds(struct ior_sim *sim, int host, uint32_t max_fds);

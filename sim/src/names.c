@@ -5,11 +5,11 @@
 const char *ior_sim_call_name(enum ior_sim_call call)
 {
     static const char *const names[IOR_SIM_CALLS] = {
-        "any",         "clock",  "wall",    "random",       "sleep",       "socket",     "bind",
-        "listen",      "accept", "connect", "getsockname",  "getpeername", "getsockopt", "setsockopt",
-        "shutdown",    "close",  "recv",    "send",         "read",        "write",      "sendfile",
-        "pread",       "dup",    "fd_kind", "set_nonblock", "path_stat",   "path_chmod", "path_unlink",
-        "engine_open", "watch",  "rewatch", "unwatch",      "wait",        "wake",       "rebuild",
+        "any",          "clock",     "wall",        "random",      "sleep",      "socket",      "bind",     "listen",
+        "accept",       "connect",   "getsockname", "getpeername", "getsockopt", "setsockopt",  "shutdown", "close",
+        "recv",         "send",      "read",        "write",       "sendfile",   "pread",       "dup",      "fd_kind",
+        "set_nonblock", "path_stat", "path_chmod",  "path_unlink", "resolve",    "engine_open", "watch",    "rewatch",
+        "unwatch",      "wait",      "wake",        "rebuild",
     };
     return (unsigned)call < IOR_SIM_CALLS ? names[call] : "?";
 }

@@ -201,5 +201,6 @@ void ior__os_init(struct node *node)
         .path_stat = os_path_stat,
         .path_chmod = os_path_chmod,
         .path_unlink = os_path_unlink,
+        .resolve = ior__sim_os_resolve,
     };
 }

@@ -25,4 +25,8 @@ ssize_t ior__sim_os_write(void *arg, int fd, const struct iovec *iov, int n);
 ssize_t ior__sim_os_sendfile(void *arg, int out, int in, uint64_t offset, size_t len);
 ssize_t ior__sim_os_pread(void *arg, int fd, void *bytes, size_t len, uint64_t offset);
 
+/* lookups.c */
+int ior__sim_os_resolve(void *arg, const struct ior_os_name *asked, struct ior_addr *addrs, uint32_t max,
+                        uint64_t *after_ns);
+
 #endif

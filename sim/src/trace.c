@@ -77,6 +77,7 @@ static const struct {
     [IOR_SIM_PATH_STAT] = {"path", NULL},
     [IOR_SIM_PATH_CHMOD] = {"path", "mode"},
     [IOR_SIM_PATH_UNLINK] = {"path", NULL},
+    [IOR_SIM_RESOLVE] = {"name", "port"},
     [IOR_SIM_WATCH] = {"id", "interest"},
     [IOR_SIM_REWATCH] = {"id", "interest"},
     [IOR_SIM_UNWATCH] = {"id", NULL},

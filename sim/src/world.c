@@ -64,6 +64,7 @@ unsigned ior_sim_free(struct ior_sim *sim)
     ior__mem_free(sim->bounds);
     ior__paths_free(sim);
     ior__faults_free(sim);
+    ior__names_free(sim);
     ior__hosts_free(sim);
     ior__mem_free(sim);
     return violations;

@@ -8,6 +8,7 @@
  *   files.c, paths.c     fds, open files; Unix paths        faults.c      which calls fail, and with what
  *   call.c, os_*.c       struct ior_os                      engine*.c     struct ior_engine_ops
  *   peers.c              plain ends                         scheduler.c   who acts next
+ *   lookups.c            names of hosts
  *
  * Ends of connections live in numbered places and are meant by number and generation (struct ref), so that what is on
  * its way to one that is gone finds out. Nothing here depends on an address, on time or chance from outside, on the
@@ -86,6 +87,7 @@ struct host *ior__host_at(const struct ior_sim *sim, int host); /* NULL: none */
 struct link *ior__link_between(struct ior_sim *sim, uint32_t a, uint32_t b);
 bool ior__link_is_cut(const struct ior_sim *sim, const struct link *link);
 void ior__hosts_free(struct ior_sim *sim);
+void ior__names_free(struct ior_sim *sim);
 
 /* ---- ends ---- */
 
@@ -487,6 +489,7 @@ struct ior_sim {
     struct kept_call *kept;
     struct fault *scripted;
     struct fault_at *fail_at;
+    struct name **names;
 
     uint32_t hosts_n, hosts_room;
     uint32_t links_n, links_room;
@@ -500,6 +503,7 @@ struct ior_sim {
     uint32_t acts_n, acts_room, acts_free;
     uint32_t threads_n, threads_room;
     uint32_t kept_room, scripted_n, scripted_room, fail_at_n, fail_at_room;
+    uint32_t names_n, names_room;
     uint32_t conns, files_made; /* ever: their numbers */
     uint32_t next_turn;
     uint32_t steps_here; /* since the clock moved */

@@ -449,25 +449,26 @@ void ior__stream_hangup(struct ior_resource *res)
 
 void ior__stream_connect_result(struct ior_resource *res)
 {
-    const struct ior_os *os = res->cx->rt->os;
-    const struct ior__stream_opts *opts = stream_of(res)->opts;
+    if (res->fd < 0) {
+        ior__dial_step(res);
+        return;
+    }
     if (res->bits & IOR__WRITE_DEAD) {
         ior__end(res, IOR_ERROR, res->error, -1); /* told before it was handed back */
         return;
     }
-    int error = 0;
-    uint32_t len = sizeof(error);
-    int err = os->getsockopt(os->arg, res->fd, SOL_SOCKET, SO_ERROR, &error, &len);
-    if (err < 0)
-        error = -err;
-    struct ior_addr peer;
-    if (error == 0 && os->getpeername(os->arg, res->fd, &peer) == -ENOTCONN)
-        return; /* a wake-up without a result */
-    if (error != 0) {
+    int r = ior__connect_outcome(res->cx->rt->os, res->fd);
+    if (r == 0) {
+        ior__stream_connected(res);
+    } else if (r < 0) {
         res->bits |= IOR__WRITE_DEAD; /* the kernel tells it once: registered again, it is told from here */
-        ior__end(res, IOR_ERROR, error, -1);
-        return;
+        ior__end(res, IOR_ERROR, -r, -1);
     }
+}
+
+void ior__stream_connected(struct ior_resource *res)
+{
+    const struct ior__stream_opts *opts = stream_of(res)->opts;
     res->bits &= ~(uint32_t)IOR__CONNECTING;
     ior__deadline_clear(res, IOR_DEADLINE_CONNECT);
     if (opts->idle_ns != IOR_NEVER && ior__idle_start(res, opts->idle_ns) < 0) {

@@ -75,8 +75,10 @@ struct ior__stream_opts *ior__stream_opts_ref(struct ior__stream_opts *opts)
 
 void ior__stream_opts_unref(struct ior__stream_opts *opts)
 {
-    if (opts && atomic_fetch_sub_explicit(&opts->refs, 1, memory_order_acq_rel) == 1)
-        ior__free(opts, sizeof(*opts));
+    if (!opts || atomic_fetch_sub_explicit(&opts->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    ior__dial_free(opts->dial);
+    ior__free(opts, sizeof(*opts));
 }
 
 /* ---- streams ---- */
@@ -150,9 +152,8 @@ static void tcp_options(const struct ior_os *os, int fd, const struct ior__strea
         (void)os->setsockopt(os->arg, fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
 
-/* A socket that is connected or about to be. Its fd, or -errno; *ret_bits are what it is. */
-static int dial(const struct ior_runtime *rt, const struct ior_addr *addr, const struct ior__stream_opts *opts,
-                uint32_t *ret_bits)
+int ior__connect_socket(const struct ior_runtime *rt, const struct ior_addr *addr, const struct ior__stream_opts *opts,
+                        bool *ret_connecting)
 {
     const struct ior_os *os = rt->os;
     struct sockaddr family;
@@ -172,8 +173,19 @@ static int dial(const struct ior_runtime *rt, const struct ior_addr *addr, const
         os->close(os->arg, fd);
         return err;
     }
-    *ret_bits = err < 0 ? (uint32_t)(IOR__SOCKET | IOR__CONNECTING) : (uint32_t)IOR__SOCKET;
+    *ret_connecting = err < 0;
     return fd;
+}
+
+int ior__connect_outcome(const struct ior_os *os, int fd)
+{
+    int error = 0;
+    uint32_t len = sizeof(error);
+    struct ior_addr peer;
+    int err = os->getsockopt(os->arg, fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    if (err < 0 || error != 0)
+        return err < 0 ? err : -error;
+    return os->getpeername(os->arg, fd, &peer) == -ENOTCONN; /* a wake-up without a result */
 }
 
 int ior_connect(struct ior_context *cx, const struct ior_addr *addr, const struct ior_stream_options *opts,
@@ -188,11 +200,12 @@ int ior_connect(struct ior_context *cx, const struct ior_addr *addr, const struc
     err = ior__stream_opts_new(cx->rt, opts, &kept);
     if (err < 0)
         return err;
-    uint32_t bits = 0;
-    int fd = dial(cx->rt, addr, kept, &bits);
+    bool connecting = false;
+    int fd = ior__connect_socket(cx->rt, addr, kept, &connecting);
     err = fd;
     if (fd >= 0) {
-        uint32_t open = (bits & IOR__CONNECTING) ? 0u : (uint32_t)IOR__TELL_OPEN;
+        uint32_t bits = connecting ? (uint32_t)(IOR__SOCKET | IOR__CONNECTING) : (uint32_t)IOR__SOCKET;
+        uint32_t open = connecting ? 0u : (uint32_t)IOR__TELL_OPEN;
         err = make_and_attach(cx, fd, kept, bits, IOR__TELL_REGISTERED | open, ret_id);
         if (err < 0)
             cx->rt->os->close(cx->rt->os->arg, fd);

@@ -344,6 +344,7 @@ struct reg *oracle_event(struct service *service, const struct ior_event *ev)
         break;
     case IOR_EV_JOB: /* there are no threads in a simulation */
     case IOR_EV_FILE:
+    case IOR_EV_RESOLVED:
         break;
     case IOR_EV_READY:
         CHECK(s, 1, reg->conn->kind == KIND_WATCH, "READY of what is no watch");

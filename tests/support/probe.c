@@ -174,6 +174,9 @@ static void note(struct probe *p, struct probe_res *r, const struct ior_event *e
             complain(p, "EXITED more than once");
         r->exit = *ev->exit;
         break;
+    case IOR_EV_RESOLVED:
+        r->resolved++;
+        break;
     case IOR_EV_END:
         note_end(p, r, ev);
         break;

@@ -18,7 +18,7 @@ struct probe_res {
     ior_id id;
     void *user;
     unsigned registered, accepted, open, data, eof, drained, ready, deadline, custom, end, handover, errors;
-    unsigned datagrams, send_errors, signals, exited, file;
+    unsigned datagrams, send_errors, signals, exited, file, resolved;
     unsigned ready_bits;      /* of the last IOR_EV_READY */
     struct ior_signal signal; /* the last one */
     struct ior_exit exit;

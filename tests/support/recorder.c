@@ -327,6 +327,9 @@ static void note_plain(struct recorder *r, struct rec_res *res, const struct ior
     case IOR_EV_CUSTOM:
         line(r, "custom %u %d", number, ev->custom.kind);
         break;
+    case IOR_EV_RESOLVED:
+        line(r, "resolved %u %u of %u", number, ev->resolved->count, ev->resolved->total);
+        break;
     default:
         fail_msg("an unknown event %d", (int)ev->type);
     }
@@ -344,8 +347,8 @@ static void on_event(struct recorder *r, struct ior_context *cx, const struct io
         fail_msg("%s with another user", ior_event_name(ev->type));
     if (res->asked && ev->type != IOR_EV_END)
         fail_msg("%s after the end was asked for", ior_event_name(ev->type));
-    if (res->paused &&
-        (ev->type == IOR_EV_DATA || ev->type == IOR_EV_EOF || ev->type == IOR_EV_ACCEPTED || ev->type == IOR_EV_READY))
+    if (res->paused && (ev->type == IOR_EV_DATA || ev->type == IOR_EV_EOF || ev->type == IOR_EV_ACCEPTED ||
+                        ev->type == IOR_EV_READY || ev->type == IOR_EV_RESOLVED))
         fail_msg("%s while paused", ior_event_name(ev->type));
     if (ev->type == IOR_EV_DATA)
         note_data(r, res, ev);

@@ -8,7 +8,8 @@
  * Resources are numbered from 1 on, in the order in which they became known. The lines:
  *
  *   start / stop / registered 1 / accepted 1 192.0.2.2:4000 / open 1 / data 1 hello / eof 1 / drained 1 / ready 1 read
- *   deadline 1 / custom 1 7 / end 1 asked 5 0 0 / handover 1 / timer 3 / command 4 / reply 4 0 / error 1 EMFILE
+ *   deadline 1 / custom 1 7 / resolved 1 2 of 3 / end 1 asked 5 0 0 / handover 1 / timer 3 / command 4 / reply 4 0
+ *   error 1 EMFILE
  *
  * The numbers behind an end are written, unsent and unread; "error ECONNRESET" and "timeout idle" say more. Data
  * events in a row are joined; data of more than 60 bytes are "data 1 (70000 bytes)". A timer's number is its user.

@@ -120,6 +120,8 @@ static bool own_option(const struct program *program, int argc, char **argv, int
             continue;
         if (option->kind == PROGRAM_NUMBER)
             set_number(program, option, value);
+        else if (option->kind == PROGRAM_TEXT)
+            *(const char **)option->target = value;
         else
             set_addr(program, option->name, value, option->target);
         return true;

@@ -16,6 +16,7 @@
 enum program_kind {
     PROGRAM_FLAG,   /* no value; target is a bool */
     PROGRAM_NUMBER, /* a decimal number from min to max; target is a uint64_t, which holds the default */
+    PROGRAM_TEXT,   /* any text; target is a const char *, which holds the default */
     PROGRAM_ADDR,   /* an address; target is a struct ior_addr; the default is what it holds */
 };
 

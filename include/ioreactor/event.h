@@ -113,12 +113,12 @@ struct ior_event {
         struct ior_event_custom custom;
         struct ior_event_end end;
         const struct ior_datagram *datagram; /* IOR_EV_DATAGRAM, IOR_EV_SEND_ERROR; <ioreactor/datagram.h> */
-        const struct ior_signal *signal; /* IOR_EV_SIGNAL */
-        const struct ior_exit *exit;     /* IOR_EV_EXITED */
-        const struct ior_change *change; /* IOR_EV_CHANGED */
-        const struct ior_fds *fds;       /* IOR_EV_FDS */
-        struct ior_job *job;                /* IOR_EV_JOB */
-        const struct ior_file_result *file; /* IOR_EV_FILE */
+        const struct ior_signal *signal;     /* IOR_EV_SIGNAL */
+        const struct ior_exit *exit;         /* IOR_EV_EXITED */
+        const struct ior_change *change;     /* IOR_EV_CHANGED */
+        const struct ior_fds *fds;           /* IOR_EV_FDS */
+        struct ior_job *job;                 /* IOR_EV_JOB */
+        const struct ior_file_result *file;  /* IOR_EV_FILE */
         const struct ior_resolved *resolved; /* IOR_EV_RESOLVED */
     };
 };

@@ -26,7 +26,7 @@ struct ior__dial {
     uint32_t count, tried;         /* addresses, and those of them that were tried */
     uint32_t first_family;         /* as in the options */
     uint64_t delay_ns;
-    uint64_t next_ns; /* when the next attempt joins those that are under way */
+    uint64_t next_ns; /* when the next attempt joins those that are under way, or 0: now */
     struct ior_dial_cause single;
 };
 

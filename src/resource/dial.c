@@ -53,8 +53,8 @@ void ior__dial_step(struct ior_resource *res)
         int n = ior__lookup_answer(dial->lookup, &addrs, &total);
         if (n != -EINPROGRESS)
             looked_up(dial, addrs, n);
-    } else if (!dial->attempts || res->cx->rt->now_ns >= dial->next_ns) {
-        ior__dial_advance(dial);
+    } else if (res->cx->rt->now_ns >= dial->next_ns) {
+        ior__dial_advance(dial); /* else one that failed meanwhile has let the next one begin */
     }
 }
 

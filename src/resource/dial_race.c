@@ -64,10 +64,12 @@ static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emi
     int r = ior__connect_outcome(res->cx->rt->os, res->fd);
     if (r > 0)
         return IOR_IO_DONE;
-    if (r == 0)
-        r = ior__dial_won(dial, withdraw(attempt));
-    else
+    if (r == 0) {
+        int fd = withdraw(attempt);
+        r = fd < 0 ? -EBADF : ior__dial_won(dial, fd); /* -EBADF: it was somebody else's by now */
+    } else {
         withdraw_and_close(attempt);
+    }
     if (r < 0) {
         dial->causes[index].error = -r;
         ior__dial_advance(dial);

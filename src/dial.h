@@ -26,7 +26,7 @@ struct ior__dial {
     uint32_t count, tried;         /* addresses, and those of them that were tried */
     uint32_t first_family;         /* as in the options */
     uint64_t delay_ns;
-    uint64_t next_ns; /* when the next attempt joins those that are under way */
+    uint64_t next_ns; /* when the next attempt joins those that are under way, or 0: now */
     struct ior_dial_cause single;
 };
 
@@ -56,7 +56,10 @@ void ior__dial_call_off_attempts(struct ior__dial *dial, int error);
 
 /* ---- dial.c ---- */
 
-/* Attempt `index` is connected: the stream has this fd from now on, and OPEN is told. The dial is gone. */
-void ior__dial_won(struct ior__dial *dial, uint32_t index, int fd);
+/*
+ * 0: the stream has this connected fd from now on, OPEN was told, and the dial is gone; or why it cannot have it: the fd
+ * is closed, and the race goes on.
+ */
+int ior__dial_won(struct ior__dial *dial, int fd);
 
 #endif

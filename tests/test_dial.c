@@ -270,9 +270,29 @@ static void one_that_fails_lets_the_next_begin_at_once(void **state)
     rec_pass(r, MS);
     assert_int_equal(script_count(r->script, SCRIPT_CONNECT), 3);
     script_connected(r->script, FD(1));
-    rec_settle(r);
+    assert_true(rec_idle(r)); /* also the delay before the fourth is off */
     rec_expect(r, "registered 1\nopen 1\n");
     assert_string_equal(causes, "[2001:db8::1]:80 EHOSTUNREACH, 192.0.2.1:80 0, [2001:db8::2]:80 0");
+    named_free(&named);
+}
+
+/* The delay is over, and before the loop comes to it the first one fails: that is one reason, not two. */
+static void a_failure_at_the_end_of_the_delay(void **state)
+{
+    struct named named = {FOUR};
+    (void)state;
+    init(&named);
+    struct recorder *r = named.r;
+    named_dial(&named, "host.example", NULL);
+    rec_settle(r);
+    script_advance(r->script, 250 * MS);
+    rec_turn(r);
+    assert_int_equal(script_count(r->script, SCRIPT_CONNECT), 1);
+    script_refused(r->script, FD(0), EHOSTUNREACH);
+    rec_settle(r);
+    assert_int_equal(script_count(r->script, SCRIPT_CONNECT), 2);
+    rec_pass(r, 250 * MS);
+    assert_int_equal(script_count(r->script, SCRIPT_CONNECT), 3);
     named_free(&named);
 }
 
@@ -722,6 +742,8 @@ static void a_stolen_fd(void **state)
         rec_settle(named.r);
         script_steal(named.r->script, FD(0), hows[i]);
         rec_settle(named.r);
+        if (hows[i] == SCRIPT_STEAL_BAD) /* told, so the next one begins at once */
+            assert_int_equal(script_count(named.r->script, SCRIPT_CONNECT), 2);
         rec_pass(named.r, 250 * MS);
         script_connected(named.r->script, script_last_fd(named.r->script));
         rec_settle(named.r);
@@ -839,6 +861,7 @@ int main(void)
         cmocka_unit_test(each_attempt_has_a_head_start),
         cmocka_unit_test(the_delay_is_an_option),
         cmocka_unit_test(one_that_fails_lets_the_next_begin_at_once),
+        cmocka_unit_test(a_failure_at_the_end_of_the_delay),
         cmocka_unit_test(a_family_that_is_not_there_costs_no_time),
         cmocka_unit_test(all_fail_and_all_causes_are_told),
         cmocka_unit_test(attempts_fail_in_any_order),

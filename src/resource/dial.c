@@ -53,27 +53,26 @@ void ior__dial_step(struct ior_resource *res)
         int n = ior__lookup_answer(dial->lookup, &addrs, &total);
         if (n != -EINPROGRESS)
             looked_up(dial, addrs, n);
-    } else if (!dial->attempts || res->cx->rt->now_ns >= dial->next_ns) {
-        ior__dial_advance(dial);
+    } else if (res->cx->rt->now_ns >= dial->next_ns) {
+        ior__dial_advance(dial); /* else one that failed meanwhile has let the next one begin */
     }
 }
 
-void ior__dial_won(struct ior__dial *dial, uint32_t index, int fd)
+int ior__dial_won(struct ior__dial *dial, int fd)
 {
     struct ior_resource *res = dial->stream;
     struct ior__stream_opts *opts = ior__stream_opts_of(res);
-    ior__dial_call_off_attempts(dial, 0);
-    ior__deadline_clear(res, IOR__DEADLINE_BACKOFF);
     int err = ior__attach_fd(res, fd);
     if (err < 0) {
-        dial->causes[index].error = -err;
         res->cx->rt->os->close(res->cx->rt->os->arg, fd);
-        ior__end(res, IOR_ERROR, -err, -1);
-        return;
+        return err;
     }
+    ior__dial_call_off_attempts(dial, 0);
+    ior__deadline_clear(res, IOR__DEADLINE_BACKOFF);
     ior__stream_connected(res);
     opts->dial = NULL;
     ior__dial_free(dial);
+    return 0;
 }
 
 void ior__dial_call_off(struct ior_resource *res, int error)

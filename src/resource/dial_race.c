@@ -54,25 +54,25 @@ void ior__dial_call_off_attempts(struct ior__dial *dial, int error)
     }
 }
 
-static void failed(struct ior__attempt *attempt, int error)
-{
-    struct ior__dial *dial = attempt->dial;
-    dial->causes[attempt->index].error = error;
-    withdraw_and_close(attempt);
-    ior__dial_advance(dial);
-}
-
 static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emit)
 {
     struct ior__attempt *attempt = attempt_of(res);
+    struct ior__dial *dial = attempt->dial;
+    uint32_t index = attempt->index;
     (void)io;
     (void)emit;
     int r = ior__connect_outcome(res->cx->rt->os, res->fd);
+    if (r > 0)
+        return IOR_IO_DONE;
     if (r == 0) {
-        struct ior__dial *dial = attempt->dial;
-        ior__dial_won(dial, attempt->index, withdraw(attempt));
-    } else if (r < 0) {
-        failed(attempt, -r);
+        int fd = withdraw(attempt);
+        r = fd < 0 ? -EBADF : ior__dial_won(dial, fd); /* -EBADF: it was somebody else's by now */
+    } else {
+        withdraw_and_close(attempt);
+    }
+    if (r < 0) {
+        dial->causes[index].error = -r;
+        ior__dial_advance(dial);
     }
     return IOR_IO_DONE;
 }
@@ -140,10 +140,10 @@ void ior__dial_advance(struct ior__dial *dial)
         int fd;
         int r = attempt_begin(dial, index, &fd);
         if (r > 0) {
-            ior__dial_won(dial, index, fd);
-            return;
-        }
-        if (r == 0) {
+            r = ior__dial_won(dial, fd);
+            if (r == 0)
+                return;
+        } else if (r == 0) {
             dial->next_ns = ior__deadline_after(stream->cx->rt, dial->delay_ns);
             if (dial->tried < dial->count)
                 (void)ior__deadline_set(stream, IOR__DEADLINE_BACKOFF, dial->next_ns); /* its memory is reserved */

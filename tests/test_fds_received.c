@@ -382,7 +382,7 @@ static void out_of_fds_the_loss_is_told(void **state)
     probe_turns(p, 1);
     tell(peer, "lost", files, 4);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
-    int next = dup(0); /* room for one more */
+    int next = dup(peer); /* room for one more */
     assert_true(next >= 0);
     close(next);
     now = was;

@@ -30,8 +30,8 @@
 #include "tail/track.h"
 
 #define MAX_FILES 1024
-#define PIECES_OF_A_TURN 4           /* of each file */
-#define LOOK_AGAIN_NS IOR_NS_PER_SEC /* for a directory that is not there */
+#define PIECES_OF_A_TURN 4                  /* of each file */
+#define LOOK_AGAIN_NS (500 * IOR_NS_PER_MS) /* for a directory that is not there */
 
 struct file {
     const char *path, *name; /* name: within its directory */

@@ -90,25 +90,13 @@ void ior__output_pool_free(struct ior_runtime *rt)
         ior__output_block_free(rt, ior__output_get(rt));
 }
 
-/* Its fds are sent, or will never be: what is left of the piece are bytes. */
-static void close_fds(struct ior__output *out, struct ior__piece *piece, const struct ior_os *os)
-{
-    for (unsigned i = 0; i < piece->fds; i++)
-        os->close(os->arg, ior__piece_fds(piece)[i]);
-    uint32_t cost = piece->fds * IOR__FD_COST;
-    out->cost -= cost;
-    piece->cost -= cost;
-    piece->fds = 0;
-    piece->kind = IOR__PIECE_COPY;
-}
-
 /* Frees the first piece. The accounts of `rt` follow, where there is one. */
 static void drop_head(struct ior__output *out, struct ior_runtime *rt, const struct ior_os *os)
 {
     struct ior__piece *piece = out->head;
     struct ior_buf *buf = NULL;
     if (piece->kind == IOR__PIECE_FDS)
-        close_fds(out, piece, os);
+        ior__fds_close(out, piece, os);
     out->head = piece->next;
     if (!out->head)
         out->tail = NULL;
@@ -260,28 +248,6 @@ static int write_file(struct ior_resource *res, uint64_t *turn_left)
     return 1; /* sendfile takes less also at page and pipe borders: only -EAGAIN tells that the socket is full */
 }
 
-/*
- * Writes the piece at the front with its fds, as write_memory. It goes out in a call of its own, since the receiver gets
- * the fds with the first byte of a call. What the kernel took of it took all the fds along: what is left of it are bytes,
- * so that no fd goes out twice.
- */
-static int write_fds(struct ior_resource *res)
-{
-    struct ior__output *out = res->output;
-    struct ior__piece *piece = out->head;
-    const struct ior_os *os = res->cx->rt->os;
-    size_t len = (size_t)(piece->end - piece->start);
-    ssize_t n;
-    do {
-        n = os->send_fds(os->arg, res->fd, piece->bytes + piece->start, len, ior__piece_fds(piece), piece->fds);
-    } while (n == -EINTR);
-    if (n <= 0)
-        return (int)n;
-    close_fds(out, piece, os);
-    ior__output_consume(res, (uint64_t)n);
-    return (size_t)n == len;
-}
-
 void ior__write_failed(struct ior_resource *res, int error)
 {
     ior__latch_error(res, error);
@@ -320,7 +286,7 @@ static void write_out(struct ior_resource *res)
         if (out->head->kind < IOR__PIECE_FILE) {
             r = write_memory(res);
         } else if (out->head->kind == IOR__PIECE_FDS) {
-            r = write_fds(res);
+            r = ior__fds_write(res);
         } else if (file_left > 0) {
             r = write_file(res, &file_left);
         } else {

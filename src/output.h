@@ -38,6 +38,9 @@ static inline int *ior__piece_fds(const struct ior__piece *piece)
     return (int *)(void *)(piece->bytes + piece->capacity) - piece->fds;
 }
 
+/* What a piece costs besides its bytes: itself and a small one of copied bytes that may follow it. */
+#define IOR__SMALL_PIECE_BYTES 64u
+#define IOR__PIECE_COST (2 * (uint32_t)sizeof(struct ior__piece) + IOR__SMALL_PIECE_BYTES)
 #define IOR__FD_COST 16384u /* so that one transport cannot hold all the process's fds */
 
 /* How much the bookkeeping of a queue (pieces, small blocks between them, fds of files) may cost, in caps. */
@@ -145,6 +148,17 @@ void ior__output_consume(struct ior_resource *res, uint64_t n);
 /* What a write came to: `r` is 1 (go on), 0 (the kernel took less than all), IOR__IN_FLIGHT or -errno. */
 #define IOR__IN_FLIGHT 2 /* the engine has begun it */
 void ior__output_wrote(struct ior_resource *res, int r);
+
+/*
+ * fds.c. Closes the fds of a piece that go out no more, or have: what is left of it are bytes. Writes the piece at the
+ * front with its fds, and answers as writes do: 1: all went out, 0: the kernel took less, else -errno.
+ */
+void ior__fds_close(struct ior__output *out, struct ior__piece *piece, const struct ior_os *os);
+int ior__fds_write(struct ior_resource *res);
+
+/* send.c. For other ways of sending: finds a transport that takes sends; puts a piece behind the others. */
+int ior__send_find(struct ior_context *cx, ior_id id, struct ior_resource **ret);
+void ior__send_append(struct ior__output *out, struct ior__piece *piece);
 
 /* Step 5 of the turn: writes what the kernel takes, then tells DRAINED where it is owed. */
 void ior__flush(struct ior_resource *res);

@@ -15,10 +15,7 @@
 #include "output.h"
 
 #define SHARED_PIECE_BYTES 8192u /* a block that small sends share */
-#define SMALL_PIECE_BYTES 64u    /* copied bytes between shared buffers */
-#define BUF_COST (2 * (uint32_t)sizeof(struct ior__piece) + SMALL_PIECE_BYTES)
-#define BORROW_ALIGN 64u /* of what is read behind borrowed bytes: a line of the cache */
-#define FILE_COST IOR__FD_COST
+#define BORROW_ALIGN 64u         /* of what is read behind borrowed bytes: a line of the cache */
 
 /* Why a transport takes no sends. */
 static int send_refused(const struct ior_resource *res)
@@ -135,7 +132,7 @@ static bool has_room(const struct ior__piece *piece, size_t len)
 static size_t copy_capacity(const struct ior__output *out, size_t len)
 {
     const struct ior__piece *tail = out ? out->tail : NULL;
-    size_t least = tail && tail->kind == IOR__PIECE_COPY ? SHARED_PIECE_BYTES - sizeof(*tail) : SMALL_PIECE_BYTES;
+    size_t least = tail && tail->kind == IOR__PIECE_COPY ? SHARED_PIECE_BYTES - sizeof(*tail) : IOR__SMALL_PIECE_BYTES;
     return len < least ? least : len;
 }
 
@@ -320,7 +317,7 @@ int ior_sendv(struct ior_context *cx, ior_id id, const struct iovec *iov, int n)
     return taken(cx->rt, res, len, len);
 }
 
-/* ---- shared buffers, files and fds ---- */
+/* ---- shared buffers and files ---- */
 
 /* A piece that holds no bytes of its own, at the end of the queue. NULL: out of memory. */
 static struct ior__piece *piece_for(struct ior_resource *res, enum ior__piece_kind kind, uint32_t cost)
@@ -357,10 +354,10 @@ int ior_send_buf(struct ior_context *cx, ior_id id, struct ior_buf *buf)
                                   1);
     if (buf->len == 0)
         return 0;
-    err = admit(res, buf->len, BUF_COST, sizeof(struct ior__piece) + ior__buf_would_count(buf, cx->rt));
+    err = admit(res, buf->len, IOR__PIECE_COST, sizeof(struct ior__piece) + ior__buf_would_count(buf, cx->rt));
     if (err < 0)
         return err;
-    struct ior__piece *piece = piece_for(res, IOR__PIECE_BUF, BUF_COST);
+    struct ior__piece *piece = piece_for(res, IOR__PIECE_BUF, IOR__PIECE_COST);
     if (!piece)
         return -ENOMEM;
     piece->buf = ior_buf_ref(buf);
@@ -383,14 +380,14 @@ int ior_send_file(struct ior_context *cx, ior_id id, int fd, uint64_t offset, ui
         return -EOVERFLOW;
     if (len == 0)
         return 0;
-    err = admit(res, 0, FILE_COST, sizeof(struct ior__piece));
+    err = admit(res, 0, IOR__FD_COST, sizeof(struct ior__piece));
     if (err < 0)
         return err;
     const struct ior_os *os = cx->rt->os;
     int own = os->dup(os->arg, fd);
     if (own < 0)
         return own;
-    struct ior__piece *piece = piece_for(res, IOR__PIECE_FILE, FILE_COST);
+    struct ior__piece *piece = piece_for(res, IOR__PIECE_FILE, IOR__FD_COST);
     if (!piece) {
         os->close(os->arg, own);
         return -ENOMEM;
@@ -401,85 +398,17 @@ int ior_send_file(struct ior_context *cx, ior_id id, int fd, uint64_t offset, ui
     return taken(cx->rt, res, len, 0);
 }
 
-/* A piece with a copy of the bytes and room for the fds behind them. NULL: out of memory. */
-static struct ior__piece *piece_with_fds(const void *bytes, size_t len, unsigned n)
+/* ---- for pieces and queues of another form ---- */
+
+int ior__send_find(struct ior_context *cx, ior_id id, struct ior_resource **ret)
 {
-    size_t capacity = ((len + sizeof(int) - 1) & ~(sizeof(int) - 1)) + n * sizeof(int);
-    struct ior__piece *piece = ior__alloc(sizeof(*piece) + capacity);
-    if (!piece)
-        return NULL;
-    *piece = (struct ior__piece){.bytes = (unsigned char *)(piece + 1),
-                                 .end = len,
-                                 .capacity = (uint32_t)capacity,
-                                 .cost = BUF_COST + n * IOR__FD_COST,
-                                 .kind = IOR__PIECE_FDS,
-                                 .fds = (uint8_t)n};
-    memcpy(piece->bytes, bytes, len);
-    return piece;
+    return find_writable(cx, id, ret);
 }
 
-/* All of them, or none. */
-static int dup_fds(const struct ior_os *os, int *own, const int *fds, unsigned n)
+void ior__send_append(struct ior__output *out, struct ior__piece *piece)
 {
-    for (unsigned i = 0; i < n; i++) {
-        own[i] = os->dup(os->arg, fds[i]);
-        if (own[i] >= 0)
-            continue;
-        int err = own[i];
-        while (i-- > 0)
-            os->close(os->arg, own[i]);
-        return err;
-    }
-    return 0;
-}
-
-static int fds_refused(const struct ior_resource *res, const void *bytes, size_t len, const int *fds, unsigned n)
-{
-    if (!res->cx->rt->os->send_fds || !ior__is_unix(res))
-        return -EOPNOTSUPP;
-    if (!bytes || len == 0 || !fds || n == 0 || n > IOR_FDS_MAX)
-        return -EINVAL;
-    for (unsigned i = 0; i < n; i++) {
-        if (fds[i] < 0)
-            return -EBADF;
-    }
-    return len > INT32_MAX ? -EMSGSIZE : 0;
-}
-
-int ior_send_fds(struct ior_context *cx, ior_id id, const void *bytes, size_t len, const int *fds, unsigned n)
-{
-    struct ior_resource *res;
-    int err = find_writable(cx, id, &res);
-    if (err < 0)
-        return err;
-    err = fds_refused(res, bytes, len, fds, n);
-    if (err < 0)
-        return err;
-    size_t most = sizeof(struct ior__piece) + len + (n + 1) * sizeof(int);
-    err = admit(res, len, BUF_COST + n * IOR__FD_COST, most);
-    if (err < 0)
-        return err;
-    struct ior__piece *piece = piece_with_fds(bytes, len, n);
-    if (!piece)
-        return -ENOMEM;
-    size_t size = sizeof(*piece) + piece->capacity;
-    const struct ior_os *os = cx->rt->os;
-    err = dup_fds(os, ior__piece_fds(piece), fds, n);
-    struct ior__output *out = err < 0 ? NULL : queue_of(res);
-    if (!out) {
-        for (unsigned i = 0; err == 0 && i < n; i++)
-            os->close(os->arg, ior__piece_fds(piece)[i]);
-        ior__free(piece, size);
-        return err < 0 ? err : -ENOMEM;
-    }
-    out->memory += size;
-    cx->rt->output_bytes += size;
-    out->cost += piece->cost;
     append(out, piece);
-    return taken(cx->rt, res, len, len);
 }
-
-/* ---- for queues of another form ---- */
 
 int ior__send_admit(struct ior_resource *res, uint64_t charge, uint64_t cost, uint64_t memory)
 {

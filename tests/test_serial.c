@@ -781,6 +781,12 @@ static void the_master_of_a_pseudo_terminal(void **state)
 
 int main(void)
 {
+    int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0) {
+        printf("skipped: there are no pseudo-terminals here: %s\n", strerror(errno));
+        return 77;
+    }
+    close(fd);
     const struct CMUnitTest tests[] = {
         ON_A_TERMINAL(every_byte_passes_both_ways),
         ON_A_TERMINAL(a_full_line_is_waited_for),

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fds that come over Unix streams, and the credentials of who is there. Sending them is part of the queue of output
- * (send.c, output.c).
+ * Fds over Unix streams, and the credentials of who is there.
+ *
+ * What is sent are pieces of the queue of output, with dups: output.c writes the pieces in their order, those with fds by
+ * ior__fds_write.
  *
  * The kernel installs fds only in a call that has room for them. A stream without receive_fds is read without such room,
  * so what is sent to it is thrown away by the kernel and costs nothing. With it, the stream is read by recvmsg(2), by the
@@ -19,8 +21,125 @@
 #endif
 
 #include "kinds.h"
+#include "output.h"
 
 #define TAKEN (-1)
+
+/* ---- sending ---- */
+
+/* A piece with a copy of the bytes and room for the fds behind them. NULL: out of memory. */
+static struct ior__piece *piece_with_fds(const void *bytes, size_t len, unsigned n)
+{
+    size_t capacity = ((len + sizeof(int) - 1) & ~(sizeof(int) - 1)) + n * sizeof(int);
+    struct ior__piece *piece = ior__alloc(sizeof(*piece) + capacity);
+    if (!piece)
+        return NULL;
+    *piece = (struct ior__piece){.bytes = (unsigned char *)(piece + 1),
+                                 .end = len,
+                                 .capacity = (uint32_t)capacity,
+                                 .cost = IOR__PIECE_COST + n * IOR__FD_COST,
+                                 .kind = IOR__PIECE_FDS,
+                                 .fds = (uint8_t)n};
+    memcpy(piece->bytes, bytes, len);
+    return piece;
+}
+
+/* All of them, or none. */
+static int dup_fds(const struct ior_os *os, int *own, const int *fds, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        own[i] = os->dup(os->arg, fds[i]);
+        if (own[i] >= 0)
+            continue;
+        int err = own[i];
+        while (i-- > 0)
+            os->close(os->arg, own[i]);
+        return err;
+    }
+    return 0;
+}
+
+static int fds_refused(const struct ior_resource *res, const void *bytes, size_t len, const int *fds, unsigned n)
+{
+    if (!res->cx->rt->os->send_fds || !ior__is_unix(res))
+        return -EOPNOTSUPP;
+    if (!bytes || len == 0 || !fds || n == 0 || n > IOR_FDS_MAX)
+        return -EINVAL;
+    for (unsigned i = 0; i < n; i++) {
+        if (fds[i] < 0)
+            return -EBADF;
+    }
+    return len > INT32_MAX ? -EMSGSIZE : 0;
+}
+
+int ior_send_fds(struct ior_context *cx, ior_id id, const void *bytes, size_t len, const int *fds, unsigned n)
+{
+    struct ior_resource *res;
+    int err = ior__send_find(cx, id, &res);
+    if (err < 0)
+        return err;
+    err = fds_refused(res, bytes, len, fds, n);
+    if (err < 0)
+        return err;
+    size_t most = sizeof(struct ior__piece) + len + (n + 1) * sizeof(int);
+    err = ior__send_admit(res, len, IOR__PIECE_COST + n * IOR__FD_COST, most);
+    if (err < 0)
+        return err;
+    struct ior__piece *piece = piece_with_fds(bytes, len, n);
+    if (!piece)
+        return -ENOMEM;
+    size_t size = sizeof(*piece) + piece->capacity;
+    const struct ior_os *os = cx->rt->os;
+    err = dup_fds(os, ior__piece_fds(piece), fds, n);
+    struct ior__output *out = err < 0 ? NULL : ior__send_queue(res);
+    if (!out) {
+        for (unsigned i = 0; err == 0 && i < n; i++)
+            os->close(os->arg, ior__piece_fds(piece)[i]);
+        ior__free(piece, size);
+        return err < 0 ? err : -ENOMEM;
+    }
+    out->memory += size;
+    cx->rt->output_bytes += size;
+    out->cost += piece->cost;
+    ior__send_append(out, piece);
+    return ior__send_taken(res, len, len);
+}
+
+/* Its fds are sent, or will never be: what is left of the piece are bytes. */
+void ior__fds_close(struct ior__output *out, struct ior__piece *piece, const struct ior_os *os)
+{
+    for (unsigned i = 0; i < piece->fds; i++)
+        os->close(os->arg, ior__piece_fds(piece)[i]);
+    uint32_t cost = piece->fds * IOR__FD_COST;
+    out->cost -= cost;
+    piece->cost -= cost;
+    piece->fds = 0;
+    piece->kind = IOR__PIECE_COPY;
+}
+
+/*
+ * Writes the piece at the front with its fds. It goes out in a call of its own, since the receiver gets
+ * the fds with the first byte of a call. What the kernel took of it took all the fds along: what is left of it are bytes,
+ * so that no fd goes out twice.
+ */
+int ior__fds_write(struct ior_resource *res)
+{
+    struct ior__output *out = res->output;
+    struct ior__piece *piece = out->head;
+    const struct ior_os *os = res->cx->rt->os;
+    size_t len = (size_t)(piece->end - piece->start);
+    ssize_t n;
+    do {
+        n = os->send_fds(os->arg, res->fd, piece->bytes + piece->start, len, ior__piece_fds(piece), piece->fds);
+    } while (n == -EINTR);
+    if (n <= 0)
+        return (int)n;
+    ior__fds_close(out, piece, os);
+    ior__output_consume(res, (uint64_t)n);
+    return (size_t)n == len;
+}
+
+/* ---- receiving ---- */
 
 ssize_t ior__fds_recv(struct ior_resource *res, void *bytes, size_t len, struct ior_os_fds *ret)
 {

@@ -85,8 +85,8 @@ class Server:
         self.fds_at_start = self.fds()
 
     def errors(self):
-        self.err.seek(0)
-        return self.err.read()
+        # The program writes where this file is at: it may not be moved.
+        return os.pread(self.err.fileno(), 1 << 24, 0).decode(errors="replace")
 
     def pid(self):
         """The program itself, also below strace."""

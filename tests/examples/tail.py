@@ -34,8 +34,7 @@ class Tail:
         del self.lines[:len(wanted)]
 
     def errors(self):
-        self.err.seek(0)
-        return self.err.read()
+        return os.pread(self.err.fileno(), 1 << 24, 0).decode()
 
     def says(self, text):
         until(lambda: text in self.errors(), f"{text!r} on stderr, which has {self.errors()!r}")

@@ -18,7 +18,6 @@ enum program_kind {
     PROGRAM_NUMBER, /* a decimal number from min to max; target is a uint64_t, which holds the default */
     PROGRAM_TEXT,   /* any text; target is a const char *, which holds the default */
     PROGRAM_ADDR,   /* an address; target is a struct ior_addr; the default is what it holds */
-    PROGRAM_TEXT,   /* any text; target is a const char *, which holds the default */
 };
 
 /* One option of a program, besides those that all have. An array of them ends with an empty one. */

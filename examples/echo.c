@@ -21,8 +21,8 @@ static void on_listener(void *self, struct ior_context *cx, const struct ior_eve
 }
 
 /*
- * Events of connections. The bytes of a data event are lent until this function returns; ior_send copies them to the
- * queue of the connection, which is written once at the end of the turn.
+ * Events of connections. The bytes of a data event are lent until this function returns; ior_send puts them into
+ * the queue of the connection, which is written once at the end of the turn.
  *
  * What if a client sends for ever and never reads? Its queue grows past its high-water mark (64 KiB), and the loop
  * stops reading from it until the queue has drained. The queue's cap is the mark and the largest data event together,

@@ -72,7 +72,7 @@ enum ior_why {
     IOR_SHUTDOWN = 5, /* the runtime or the service was stopped */
 };
 
-/* What comes with IOR_EV_DATA: lent until the callback returns. */
+/* What comes with IOR_EV_DATA: lent until the callback returns. It is const: what is sent on is not copied at once. */
 struct ior_event_data {
     const void *bytes;
     size_t len;

@@ -75,7 +75,6 @@ static inline struct ior__datagram *ior__datagram_of(const struct ior_resource *
 void ior__datagram_tell_error(struct ior__datagram *dg, int error, struct ior_datagram *about);
 /* Tells what is in the socket's queue of errors; how many that were. */
 int ior__datagram_take_errors(struct ior__datagram *dg);
-bool ior__datagram_holds(const struct ior_resource *res);
 size_t ior__datagram_unread(const struct ior_resource *res, struct iovec *iov, int n, int *ret_n);
 
 /* datagram_new.c */

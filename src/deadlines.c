@@ -231,8 +231,8 @@ static void fire(struct ior_resource *res, int which)
             ior__ready_add(res->cx->rt, res, IOR_READ | IOR_WRITE);
         break;
     case IOR_DEADLINE_DRAIN:
-        if (res->ops == &ior__child_ops)
-            ior__child_overdue(res);
+        if (ior__kind_of(res) && ior__kind_of(res)->overdue)
+            ior__kind_of(res)->overdue(res);
         else if (res->why == IOR_SHUTDOWN)
             ior__end(res, IOR_SHUTDOWN, 0, -1);
         else

@@ -78,6 +78,64 @@ struct ior__listener {
     struct ior__held_fds *held;
 };
 
+/*
+ * What the runtime asks of the library's own kinds beyond the public table, which leads here by `reserved`. Users' kinds
+ * have none of it. Each member may be NULL.
+ */
+struct ior__kind {
+    bool no_fd;     /* it can be registered without an fd */
+    bool by_thread; /* its I/O is done on a thread: no engine knows of it */
+    bool told;      /* whenever something is to be read, the engine tells, but for what `holds` tells of */
+    bool one_try;   /* what the engine refuses ends it, in place of a back-off */
+
+    /* Registers it, in place of ior__attach_resource. */
+    int (*enter)(struct ior_context *cx, struct ior_resource *res, ior_id *ret_id);
+    /* END is decided on: what it waits for without an fd is not waited for any more. In a request. */
+    void (*call_off)(struct ior_resource *res, enum ior_why why);
+    /* END is about to be told. */
+    void (*leave)(struct ior_resource *res);
+    /* In the place of END and handover, for what no service knows of. */
+    void (*over)(struct ior_resource *res);
+    /* Whether it has something to tell that no engine knows of. */
+    bool (*holds)(const struct ior_resource *res);
+    /* Input that is counted in END, but not kept. */
+    uint64_t (*discarded)(const struct ior_resource *res);
+    const struct ior__marks *(*marks)(const struct ior_resource *res);
+
+    /* ior_close, or a shutdown, in place of ior__start_close; drain_at_ns 0: now. -ENOMEM: nothing has changed. */
+    int (*close)(struct ior_resource *res, enum ior_why why, uint64_t drain_at_ns);
+    /* Its drain deadline passed. */
+    void (*overdue)(struct ior_resource *res);
+    /* The service's time to stop is over. False: the resource is to end at once. */
+    bool (*force)(struct ior_resource *res);
+    /* It closes, and its output is written: whether END may come. */
+    bool (*settled)(struct ior_resource *res);
+
+    /*
+     * What lies outside of this process's memory and fds (a path, a process, settings) stays as it is when it is
+     * destroyed: its fd was released to the caller, or this is a forked child. Kinds without it cannot be released.
+     */
+    void (*let_go)(struct ior_resource *res);
+};
+
+static inline const struct ior__kind *ior__kind_of(const struct ior_resource *res)
+{
+    return res->ops->reserved;
+}
+
+static inline bool ior__holds(const struct ior_resource *res)
+{
+    const struct ior__kind *kind = ior__kind_of(res);
+    return kind && kind->holds && kind->holds(res);
+}
+
+/* Whether it may have something to tell that no engine tells of. */
+static inline bool ior__looks_itself(const struct ior_resource *res)
+{
+    const struct ior__kind *kind = ior__kind_of(res);
+    return !kind || !kind->told || ior__holds(res);
+}
+
 extern const struct ior_resource_ops ior__stream_ops, ior__listener_ops, ior__watch_ops, ior__signals_ops,
     ior__child_ops, ior__changes_ops, ior__serial_ops, ior__file_ops, ior__attempt_ops, ior__resolve_ops;
 
@@ -121,7 +179,6 @@ static inline bool ior__engine_receives(const struct ior_resource *res)
  */
 int ior__stream_take_held(struct ior_resource *res);
 void ior__listener_take_held(struct ior_resource *res);
-bool ior__listener_holds(const struct ior_resource *res);
 
 /* Forgets the unread bytes, and the block where nothing is held either. */
 void ior__unread_free(struct ior__stream *stream);
@@ -179,55 +236,22 @@ void ior__dial_step(struct ior_resource *res);
 void ior__dial_free(struct ior__dial *dial);
 /* The stream ends: what it waits for is called off, and comes to `error` (0: nobody knows). */
 void ior__dial_call_off(struct ior_resource *res, int error);
-void ior__attempt_over(struct ior_resource *res);
-void ior__resolve_call_off(struct ior_resource *res);
 
 /* Binds; a stale Unix socket file (of a socket of that type) is removed first, if it is the one that was looked at. */
 int ior__bind(const struct ior_os *os, int fd, const struct ior_addr *addr, const char *path, int type);
 /* Removes a Unix socket file, if it is still that one. */
 void ior__path_remove(const struct ior_os *os, const char *path, uint64_t dev, uint64_t ino);
-/* ---- signal.c ---- */
-
-/* Signals are blocked for the sake of a resource that is registered, and given back when it ends. */
-void ior__signals_enter(struct ior_runtime *rt, struct ior_resource *res);
-void ior__signals_leave(struct ior_runtime *rt, struct ior_resource *res);
-
-/* ---- child.c ---- */
-
-/* SIGTERM now, SIGKILL when the time comes, then EXITED and END. -ENOMEM: nothing has changed. */
-int ior__child_close(struct ior_resource *res, enum ior_why why, uint64_t drain_at_ns);
-/* The time for one or the other is over. */
-void ior__child_overdue(struct ior_resource *res);
-/* The service's time to stop is over: SIGKILL at once; false: the resource is to end at once. */
-bool ior__child_force(struct ior_resource *res);
-/* The child is the caller's: it is neither killed nor reaped when the resource is destroyed. */
-void ior__child_let_go(struct ior_resource *res);
 
 /* All that a stream holds but its own memory. */
 void ior__stream_deinit(struct ior__stream *stream);
 
-/* serial.c. The settings that were asked for are put in force, or -errno and all is as it was. */
-int ior__serial_apply(struct ior_resource *res);
-/* The settings that were found are put back; before that, what the device has not sent yet may be dropped. */
+/* serial.c. Before the settings that were found are put back, what the device has not sent yet may be dropped. */
 void ior__serial_restore(struct ior_resource *res, bool drop_queued);
-/* The same as END is about to be told. */
-void ior__serial_end(struct ior_resource *res);
-/* They are not: in a forked child, whose parent has the terminal. */
-void ior__serial_forget(struct ior_resource *res);
 /* Whether the device has still to send what was written; if so, it will be asked again. */
 bool ior__serial_sends(struct ior_resource *res);
 
-/* Whether events that were read are still to be told. */
-bool ior__changes_hold(const struct ior_resource *res);
-
-/* Whether nothing is under way that an end in order waits for; starts the last sync. */
-bool ior__file_settled(struct ior_resource *res);
-/* The end of a file: what is under way is abandoned, what was written leaves the queue. */
-void ior__file_leave(struct ior_resource *res);
-const struct ior__marks *ior__file_marks(const struct ior_resource *res);
-bool ior__file_was_open(const struct ior_resource *res);
-
-/* The Unix path of a listener is not removed when it is destroyed. */
-void ior__listener_forget_path(struct ior_resource *res);
+/* Registers a stream that was handed back. */
+int ior__stream_enter(struct ior_context *cx, struct ior_resource *res, ior_id *ret_id);
+uint64_t ior__stream_discarded(const struct ior_resource *res);
 
 #endif

@@ -69,6 +69,12 @@ void ior__leave_set(struct ior_resource *res)
     }
 }
 
+static bool by_thread(const struct ior_resource *res)
+{
+    const struct ior__kind *kind = ior__kind_of(res);
+    return kind && kind->by_thread;
+}
+
 static void interest_failed(struct ior_resource *res, int err)
 {
     if (err == -EPERM && !(res->bits & IOR__IN_SET)) {
@@ -78,8 +84,8 @@ static void interest_failed(struct ior_resource *res, int err)
         res->bits |= IOR__LOST;
         res->cx->rt->need_rebuild = true;
         ior__end(res, IOR_ERROR, EBADF, -1);
-    } else if (res->ops == &ior__attempt_ops) {
-        ior__end(res, IOR_ERROR, -err, -1); /* the next one is tried */
+    } else if (ior__kind_of(res) && ior__kind_of(res)->one_try) {
+        ior__end(res, IOR_ERROR, -err, -1);
     } else {
         ior__backoff(res, -err);
     }
@@ -94,8 +100,8 @@ void ior__apply_interest(struct ior_resource *res)
     int err = 0;
     res->bits &= ~(uint32_t)IOR__SHRINK;
     if (res->bits & IOR__ALWAYS) {
-        /* A file that is being written is told when it is: it needs no asking. */
-        unsigned io = res->ops == &ior__file_ops ? ior__own_interest(res) : ior__wanted(res);
+        /* What a thread writes is told when it is written: it needs no asking. */
+        unsigned io = by_thread(res) ? ior__own_interest(res) : ior__wanted(res);
         if (io)
             ior__ready_add(rt, res, io);
         return;
@@ -221,8 +227,8 @@ static void fd_owner_clear(struct ior_runtime *rt, const struct ior_resource *re
 /* Puts a new resource's fd into the engine; what had the same number before lost it. */
 static int first_watch(struct ior_runtime *rt, struct ior_resource *res)
 {
-    if (res->ops == &ior__file_ops) {
-        res->bits |= IOR__ALWAYS; /* no engine knows of it */
+    if (by_thread(res)) {
+        res->bits |= IOR__ALWAYS;
         applied(res, 0);
         return 0;
     }
@@ -273,8 +279,7 @@ int ior__attach_resource(struct ior_context *cx, struct ior_resource *res, uint3
     err = first_watch(rt, res);
     if (err < 0)
         goto out_leave;
-    bool at_once = (res->bits & (IOR__ALWAYS | IOR__AGAIN | IOR__WRITE_DEAD)) != 0 || ior__listener_holds(res) ||
-                   ior__datagram_holds(res);
+    bool at_once = (res->bits & (IOR__ALWAYS | IOR__AGAIN | IOR__WRITE_DEAD)) != 0 || ior__holds(res);
     ior__ready_add(rt, res, at_once ? IOR_READ | IOR_WRITE : 0);
     if (res->output || (res->bits & IOR__FINISHING))
         ior__work_add(rt, res);
@@ -320,15 +325,6 @@ int ior__attach_fd(struct ior_resource *res, int fd)
 
 /* ---- end ---- */
 
-/* What a resource without an fd waits for is no longer waited for. */
-static IOR_APART void call_off(struct ior_resource *res, enum ior_why why)
-{
-    if (res->bits & IOR__STREAM)
-        ior__dial_call_off(res, why == IOR_TIMEOUT ? ETIMEDOUT : 0);
-    else if (res->ops == &ior__resolve_ops)
-        ior__resolve_call_off(res);
-}
-
 void ior__latch_error(struct ior_resource *res, int error)
 {
     if (res->error == 0)
@@ -354,8 +350,9 @@ void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadlin
     ior__send_stop(res);
     fd_owner_clear(rt, res);
     ior__deadlines_drop(res);
-    if (IOR_UNLIKELY(res->fd < 0))
-        call_off(res, why);
+    const struct ior__kind *kind = ior__kind_of(res);
+    if (IOR_UNLIKELY(res->fd < 0) && kind && kind->call_off)
+        kind->call_off(res, why);
     if (res->bits & IOR__IN_WORK)
         return; /* step 5 finds it there */
     res->bits |= IOR__IN_WORK;
@@ -391,10 +388,10 @@ void ior__close_after_eof(struct ior_resource *res, uint64_t drain_ns)
 /* After the flush: a resource that closes and has nothing left to write ends. */
 static void settle(struct ior_resource *res)
 {
+    const struct ior__kind *kind = ior__kind_of(res);
     if (res->bits & IOR__STREAM)
         ior__stream_settle(res);
-    else if ((res->bits & IOR__CLOSING) && !res->output && res->ops != &ior__child_ops &&
-             (res->ops != &ior__file_ops || ior__file_settled(res)))
+    else if ((res->bits & IOR__CLOSING) && !res->output && (!kind || !kind->settled || kind->settled(res)))
         ior__end(res, (enum ior_why)res->why, 0, -1);
 }
 
@@ -451,11 +448,10 @@ void ior__destroy(struct ior_resource *res, const struct ior_os *os)
 
 static void tell_end(struct ior_resource *res)
 {
+    const struct ior__kind *kind = ior__kind_of(res);
     uint64_t unread = ior_resource_unread(res, NULL, 0, NULL);
-    if (res->bits & IOR__STREAM)
-        unread += ((struct ior__stream *)res)->discarded;
-    else if (ior__is_datagram(res))
-        unread += ior__datagram_of(res)->discarded;
+    if (kind && kind->discarded)
+        unread += kind->discarded(res);
     struct ior_event ev = {.type = IOR_EV_END};
     ev.end.why = (enum ior_why)(res->why & ((1u << WHICH_SHIFT) - 1));
     ev.end.error = ev.end.why == IOR_TIMEOUT ? ETIMEDOUT : res->error;
@@ -483,11 +479,11 @@ static int take_held(struct ior_resource *res)
     return 0;
 }
 
-/* The same for an attempt of a dial, of which nobody is told. */
-static IOR_APART void finalize_attempt(struct ior_resource *res)
+/* The end of what no service knows of. */
+static IOR_APART void finalize_silently(struct ior_resource *res)
 {
     struct ior_runtime *rt = res->cx->rt;
-    ior__attempt_over(res);
+    ior__kind_of(res)->over(res);
     detach(res);
     res->cx = NULL;
     ior__destroy(res, rt->os);
@@ -500,19 +496,16 @@ static void finalize(struct ior_resource *res)
 {
     struct ior_context *cx = res->cx;
     struct ior_runtime *rt = cx->rt;
-    if (IOR_UNLIKELY(res->ops == &ior__attempt_ops)) {
-        finalize_attempt(res);
+    const struct ior__kind *kind = ior__kind_of(res);
+    if (kind && IOR_UNLIKELY(kind->over != NULL)) {
+        finalize_silently(res);
         return;
     }
     ior__output_open(res);
-    if (IOR_UNLIKELY(res->ops == &ior__file_ops))
-        ior__file_leave(res);
+    if (kind && IOR_UNLIKELY(kind->leave != NULL))
+        kind->leave(res);
     ior__send_settle(res);
-    if (IOR_UNLIKELY(res->ops == &ior__signals_ops))
-        ior__signals_leave(rt, res);
     int held_error = IOR_UNLIKELY(rt->does_io) ? take_held(res) : 0;
-    if (IOR_UNLIKELY(res->ops == &ior__serial_ops))
-        ior__serial_end(res);
     tell_end(res);
     if (IOR_UNLIKELY(held_error < 0) && !(res->bits & IOR__WRITE_DEAD)) {
         res->error = (int16_t)-held_error;

@@ -305,8 +305,7 @@ static void read_again(struct ior_resource *res)
     bool unread = ior_resource_unread(res, NULL, 0, NULL) > 0;
     if (unread)
         res->bits |= IOR__AGAIN;
-    bool own_kind = !(res->bits & IOR__STREAM) && (!ior__is_datagram(res) || ior__datagram_holds(res));
-    if (unread || own_kind)
+    if (unread || ior__looks_itself(res))
         ior__ready_add(res->cx->rt, res, IOR_READ);
 }
 

@@ -74,9 +74,8 @@ static inline const struct ior__marks *ior__marks_of(const struct ior_resource *
 {
     if (IOR_LIKELY(res->bits & IOR__STREAM))
         return &((const struct ior__stream *)(const void *)res)->opts->marks;
-    if (ior__is_datagram(res))
-        return &ior__datagram_of(res)->marks;
-    return res->ops == &ior__file_ops ? ior__file_marks(res) : &res->cx->rt->default_marks;
+    const struct ior__kind *kind = ior__kind_of(res);
+    return kind && kind->marks ? kind->marks(res) : &res->cx->rt->default_marks;
 }
 
 /* ---- blocks: a pool of the runtime ---- */

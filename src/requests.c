@@ -42,34 +42,17 @@ int ior_register(struct ior_context *cx, struct ior_resource *res, ior_id *ret_i
         return -EINVAL;
     if (res->cx)
         return -EBUSY;
-    if ((res->fd < 0 && res->ops != &ior__file_ops) || (res->bits & IOR__LOST))
+    const struct ior__kind *kind = ior__kind_of(res);
+    if ((res->fd < 0 && !(kind && kind->no_fd)) || (res->bits & IOR__LOST))
         return -EBADF;
     err = ior__may_register(cx);
     if (err < 0)
         return err;
-    if (res->bits & IOR__STREAM) {
-        bool unread = ior_resource_unread(res, NULL, 0, NULL) > 0;
-        uint32_t open = (res->bits & IOR__CONNECTING) ? 0u : (uint32_t)IOR__TELL_OPEN;
-        res->bits = (res->bits & IOR__KEPT_BITS) | (unread ? (uint32_t)IOR__AGAIN : 0u);
-        bool serial = res->ops == &ior__serial_ops;
-        err = serial ? ior__serial_apply(res) : 0;
-        if (err == 0)
-            err = ior__stream_attach(cx, res, IOR__TELL_REGISTERED | open, ret_id);
-        if (err < 0 && serial)
-            ior__serial_restore(res, false);
-        return err;
-    }
-    if (ior__is_datagram(res))
-        return ior__datagram_attach(cx, res, ret_id);
+    if (kind && kind->enter)
+        return kind->enter(cx, res, ret_id);
     if (res->ops->listener)
         res->bits |= IOR__LISTENER;
-    if (res->ops == &ior__changes_ops && ior__changes_hold(res))
-        res->bits |= IOR__AGAIN;
-    bool open = res->ops == &ior__file_ops && ior__file_was_open(res);
-    err = ior__attach_resource(cx, res, IOR__TELL_REGISTERED | (open ? (uint32_t)IOR__TELL_OPEN : 0u), ret_id);
-    if (err == 0 && res->ops == &ior__signals_ops)
-        ior__signals_enter(cx->rt, res);
-    return err;
+    return ior__attach_resource(cx, res, IOR__TELL_REGISTERED, ret_id);
 }
 
 struct ior_context *ior_resource_context(const struct ior_resource *res)
@@ -109,15 +92,10 @@ int ior_resource_release(struct ior_resource *res)
         return -EINVAL;
     if (res->cx)
         return -EBUSY;
-    if (!(res->bits & IOR__STREAM) && res->ops != &ior__listener_ops && res->ops != &ior__child_ops &&
-        !ior__is_datagram(res))
+    const struct ior__kind *kind = ior__kind_of(res);
+    if (!kind || !kind->let_go)
         return -EOPNOTSUPP;
-    if (res->ops == &ior__listener_ops)
-        ior__listener_forget_path(res);
-    if (res->ops == &ior__child_ops)
-        ior__child_let_go(res);
-    if (ior__is_datagram(res))
-        ior__datagram_forget_path(res);
+    kind->let_go(res);
     int fd = (res->bits & IOR__LOST) ? -EBADF : res->fd;
     res->fd = -1;
     ior_resource_free(res);
@@ -142,8 +120,9 @@ int ior_close(struct ior_context *cx, ior_id id, uint64_t drain_ns)
     int err = ior__find(cx, id, &res);
     if (err < 0)
         return err;
-    if (res->ops == &ior__child_ops)
-        return ior__child_close(res, IOR_ASKED, ior__deadline_after(cx->rt, drain_ns));
+    const struct ior__kind *kind = ior__kind_of(res);
+    if (kind && kind->close)
+        return kind->close(res, IOR_ASKED, ior__deadline_after(cx->rt, drain_ns));
     if ((res->bits & (IOR__LISTENER | IOR__CONNECTING)) || !res->ops->write) {
         ior__end(res, IOR_ASKED, 0, -1);
         return 0;
@@ -159,8 +138,9 @@ int ior_abort(struct ior_context *cx, ior_id id)
         return err;
     if ((res->bits & IOR__LISTENER) || res->ops == &ior__watch_ops)
         return -EOPNOTSUPP;
-    if (res->ops == &ior__child_ops)
-        return ior__child_close(res, IOR_ASKED, 0);
+    const struct ior__kind *kind = ior__kind_of(res);
+    if (kind && kind->close)
+        return kind->close(res, IOR_ASKED, 0);
     const struct ior_os *os = cx->rt->os;
     ior__end(res, IOR_ASKED, 0, -1);
     if (!(res->bits & IOR__STREAM) || (res->bits & IOR__LOST) || res->fd < 0)
@@ -216,9 +196,7 @@ int ior_resume(struct ior_context *cx, ior_id id)
     bool unread = ior_resource_unread(res, NULL, 0, NULL) > 0;
     if (unread)
         res->bits |= IOR__AGAIN;
-    bool own_kind = !(res->bits & IOR__STREAM) && res->ops != &ior__listener_ops && res->ops != &ior__watch_ops &&
-                    (!ior__is_datagram(res) || ior__datagram_holds(res));
-    if (unread || (res->bits & IOR__WRITE_DEAD) || own_kind) /* these may have something that no engine knows of */
+    if (unread || (res->bits & IOR__WRITE_DEAD) || ior__looks_itself(res))
         ior__ready_add(cx->rt, res, IOR_READ);
     ior__work_add(cx->rt, res);
     return 0;

@@ -440,10 +440,9 @@ static void free_in_child(struct ior_runtime *rt)
         struct ior_resource *res = ior__slots_at(&rt->slots, i);
         if (!res)
             continue;
-        if (res->ops == &ior__listener_ops)
-            ior__listener_forget_path(res);
-        if (res->ops == &ior__serial_ops)
-            ior__serial_forget(res);
+        const struct ior__kind *kind = ior__kind_of(res);
+        if (kind && kind->let_go)
+            kind->let_go(res);
         ior__free(res->deadlines, sizeof(struct ior__deadlines));
         res->deadlines = NULL;
         ior__destroy(res, rt->os);

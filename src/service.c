@@ -265,9 +265,10 @@ int ior_detach(struct ior_context *cx, uint64_t drain_ns)
 
 static void close_one(struct ior_context *cx, struct ior_resource *res)
 {
-    if (res->ops == &ior__child_ops) {
-        if (ior__child_close(res, IOR_SHUTDOWN, cx->stop_ns) < 0)
-            (void)ior__child_close(res, IOR_SHUTDOWN, IOR_NEVER); /* it is forced when the service's time is over */
+    const struct ior__kind *kind = ior__kind_of(res);
+    if (kind && kind->close) {
+        if (kind->close(res, IOR_SHUTDOWN, cx->stop_ns) < 0)
+            (void)kind->close(res, IOR_SHUTDOWN, IOR_NEVER); /* it is forced when the service's time is over */
         return;
     }
     if ((res->bits & (IOR__LISTENER | IOR__CONNECTING)) || !res->ops->write) {
@@ -282,6 +283,12 @@ static void close_one(struct ior_context *cx, struct ior_resource *res)
         (void)ior__start_close(res, IOR_SHUTDOWN, IOR_NEVER); /* the service's own deadline will end it */
 }
 
+static bool forced(struct ior_resource *res)
+{
+    const struct ior__kind *kind = ior__kind_of(res);
+    return kind && kind->force && kind->force(res);
+}
+
 /* All resources of a service: listeners first, then the rest closes; or, with `force`, ends. */
 static void end_all(struct ior_context *cx, bool force)
 {
@@ -293,7 +300,7 @@ static void end_all(struct ior_context *cx, bool force)
                 continue;
             if (listeners != ((res->bits & IOR__LISTENER) != 0))
                 continue;
-            if (force && !(res->ops == &ior__child_ops && ior__child_force(res)))
+            if (force && !forced(res))
                 ior__end(res, IOR_SHUTDOWN, 0, -1);
             else if (!force)
                 close_one(cx, res);

@@ -152,6 +152,7 @@ static const struct fact facts[] = {
     MEMBER(ior_resource_ops, handle_io),
     MEMBER(ior_resource_ops, write),
     MEMBER(ior_resource_ops, destroy),
+    MEMBER(ior_resource_ops, reserved),
     SIZE(ior_resource),
     MEMBER(ior_resource, id),
     MEMBER(ior_resource, ops),

@@ -49,6 +49,7 @@ struct ior_resource_ops {
      * ior_resource_free.
      */
     void (*destroy)(struct ior_resource *res);
+    const void *reserved; /* NULL: it is for the library's own kinds */
 };
 
 struct ior_resource {

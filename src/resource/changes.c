@@ -261,7 +261,7 @@ static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emi
     }
 }
 
-bool ior__changes_hold(const struct ior_resource *res)
+static bool holds(const struct ior_resource *res)
 {
     return changes_of(res)->at < changes_of(res)->len;
 }
@@ -356,7 +356,7 @@ static void destroy(struct ior_resource *res)
     (void)res;
 }
 
-bool ior__changes_hold(const struct ior_resource *res)
+static bool holds(const struct ior_resource *res)
 {
     (void)res;
     return false;
@@ -387,12 +387,17 @@ static int take_away(struct changes *changes, int watch)
 }
 #endif
 
+static const struct ior__kind kind = {
+    .holds = holds,
+};
+
 const struct ior_resource_ops ior__changes_ops = {
     .struct_size = sizeof(struct ior_resource_ops),
     .name = "changes",
     .interests = interests,
     .handle_io = handle_io,
     .destroy = destroy,
+    .reserved = &kind,
 };
 
 int ior_changes_open(struct ior_context *cx, void *user, ior_id *ret_id)

@@ -116,19 +116,6 @@ static void destroy(struct ior_resource *res)
     ior__free(child, sizeof(*child));
 }
 
-const struct ior_resource_ops ior__child_ops = {
-    .struct_size = sizeof(struct ior_resource_ops),
-    .name = "child",
-    .interests = interests,
-    .handle_io = handle_io,
-    .destroy = destroy,
-};
-
-void ior__child_let_go(struct ior_resource *res)
-{
-    child_of(res)->gone = true;
-}
-
 /* ---- stopping ---- */
 
 /* The last wait begins. */
@@ -148,7 +135,8 @@ static int set_grace(struct ior_resource *res, uint64_t drain_at_ns)
     return 0;
 }
 
-int ior__child_close(struct ior_resource *res, enum ior_why why, uint64_t drain_at_ns)
+/* SIGTERM now, SIGKILL when the time comes, then EXITED and END. */
+static int close_child(struct ior_resource *res, enum ior_why why, uint64_t drain_at_ns)
 {
     struct ior__child *child = child_of(res);
     bool first = !(res->bits & IOR__CLOSING);
@@ -174,7 +162,7 @@ int ior__child_close(struct ior_resource *res, enum ior_why why, uint64_t drain_
     return 0;
 }
 
-void ior__child_overdue(struct ior_resource *res)
+static void overdue(struct ior_resource *res)
 {
     struct ior__child *child = child_of(res);
     if (!child->killed && kill_now(res) == 0)
@@ -199,7 +187,7 @@ static bool end_without_loop(struct ior_resource *res)
     return true;
 }
 
-bool ior__child_force(struct ior_resource *res)
+static bool force(struct ior_resource *res)
 {
     struct ior__child *child = child_of(res);
     res->why = IOR_SHUTDOWN;
@@ -208,6 +196,36 @@ bool ior__child_force(struct ior_resource *res)
         return end_without_loop(res);
     return child->killed || kill_now(res) == 0;
 }
+
+/* EXITED, and so END, come when it has. */
+static bool settled(struct ior_resource *res)
+{
+    (void)res;
+    return false;
+}
+
+/* The child is the caller's: it is neither killed nor reaped when the resource is destroyed. */
+static void let_go(struct ior_resource *res)
+{
+    child_of(res)->gone = true;
+}
+
+static const struct ior__kind kind = {
+    .close = close_child,
+    .overdue = overdue,
+    .force = force,
+    .settled = settled,
+    .let_go = let_go,
+};
+
+const struct ior_resource_ops ior__child_ops = {
+    .struct_size = sizeof(struct ior_resource_ops),
+    .name = "child",
+    .interests = interests,
+    .handle_io = handle_io,
+    .destroy = destroy,
+    .reserved = &kind,
+};
 
 /* ---- requests ---- */
 

@@ -114,9 +114,19 @@ int ior__datagram_take_errors(struct ior__datagram *dg)
 
 /* ---- datagrams that are kept ---- */
 
-bool ior__datagram_holds(const struct ior_resource *res)
+static bool holds(const struct ior_resource *res)
 {
-    return ior__is_datagram(res) && ior__datagram_of(res)->held;
+    return ior__datagram_of(res)->held != NULL;
+}
+
+static uint64_t discarded(const struct ior_resource *res)
+{
+    return ior__datagram_of(res)->discarded;
+}
+
+static const struct ior__marks *marks(const struct ior_resource *res)
+{
+    return &ior__datagram_of(res)->marks;
 }
 
 static void held_free(struct ior__datagram *dg)
@@ -331,6 +341,15 @@ static void destroy(struct ior_resource *res)
     ior__free(dg, sizeof(*dg));
 }
 
+static const struct ior__kind kind = {
+    .told = true,
+    .enter = ior__datagram_attach,
+    .holds = holds,
+    .discarded = discarded,
+    .marks = marks,
+    .let_go = ior__datagram_forget_path,
+};
+
 const struct ior_resource_ops ior__datagram_ops = {
     .struct_size = sizeof(struct ior_resource_ops),
     .name = "datagram",
@@ -338,4 +357,5 @@ const struct ior_resource_ops ior__datagram_ops = {
     .handle_io = handle_io,
     .write = write_some,
     .destroy = destroy,
+    .reserved = &kind,
 };

@@ -83,12 +83,32 @@ static void destroy(struct ior_resource *res)
     ior__free(attempt, sizeof(*attempt));
 }
 
+/* Step 6, in the place of END and handover: the engine may have ended it (its fd was closed by somebody). */
+static void over(struct ior_resource *res)
+{
+    struct ior__attempt *attempt = attempt_of(res);
+    res->cx->attempts--;
+    if (attempt->dial) {
+        struct ior__dial *dial = attempt->dial;
+        dial->causes[attempt->index].error = res->error != 0 ? res->error : ECANCELED;
+        withdraw_and_close(attempt);
+        dial->next_ns = 0;
+        ior__ready_add(dial->stream->cx->rt, dial->stream, IOR_WRITE);
+    }
+}
+
+static const struct ior__kind kind = {
+    .one_try = true,
+    .over = over,
+};
+
 const struct ior_resource_ops ior__attempt_ops = {
     .struct_size = sizeof(struct ior_resource_ops),
     .name = "attempt",
     .interests = interests,
     .handle_io = handle_io,
     .destroy = destroy,
+    .reserved = &kind,
 };
 
 /* ---- beginning ---- */
@@ -153,18 +173,4 @@ void ior__dial_advance(struct ior__dial *dial)
     }
     if (!dial->attempts)
         ior__end(stream, IOR_ERROR, ior__dial_error(dial->causes, dial->count), -1);
-}
-
-/* Step 6, in the place of END and handover: the engine may have ended it (its fd was closed by somebody). */
-void ior__attempt_over(struct ior_resource *res)
-{
-    struct ior__attempt *attempt = attempt_of(res);
-    res->cx->attempts--;
-    if (attempt->dial) {
-        struct ior__dial *dial = attempt->dial;
-        dial->causes[attempt->index].error = res->error != 0 ? res->error : ECANCELED;
-        withdraw_and_close(attempt);
-        dial->next_ns = 0;
-        ior__ready_add(dial->stream->cx->rt, dial->stream, IOR_WRITE);
-    }
 }

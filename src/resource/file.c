@@ -267,7 +267,7 @@ void ior__file_done(struct ior__file *file, struct ior__file_task *task)
     ior__work_add(res->cx->rt, res);
 }
 
-bool ior__file_settled(struct ior_resource *res)
+static bool settled(struct ior_resource *res)
 {
     struct ior__file *file = ior__file_of(res);
     if (!ior__file_is_open(file) || file->ops)
@@ -287,7 +287,7 @@ bool ior__file_settled(struct ior_resource *res)
     return false;
 }
 
-void ior__file_leave(struct ior_resource *res)
+static void leave(struct ior_resource *res)
 {
     struct ior__file *file = ior__file_of(res);
     struct ior__output *out = res->output;
@@ -311,14 +311,15 @@ void ior__file_leave(struct ior_resource *res)
     file->has_sent = false;
 }
 
-const struct ior__marks *ior__file_marks(const struct ior_resource *res)
+static const struct ior__marks *marks(const struct ior_resource *res)
 {
     return &ior__file_of(res)->marks;
 }
 
-bool ior__file_was_open(const struct ior_resource *res)
+static int enter(struct ior_context *cx, struct ior_resource *res, ior_id *ret_id)
 {
-    return ior__file_is_open(ior__file_of(res));
+    uint32_t open = ior__file_is_open(ior__file_of(res)) ? IOR__TELL_OPEN : 0u;
+    return ior__attach_resource(cx, res, IOR__TELL_REGISTERED | open, ret_id);
 }
 
 static void destroy(struct ior_resource *res)
@@ -333,6 +334,15 @@ static void destroy(struct ior_resource *res)
     ior__free(file, sizeof(*file) + file->path_size);
 }
 
+static const struct ior__kind kind = {
+    .no_fd = true,
+    .by_thread = true,
+    .enter = enter,
+    .leave = leave,
+    .marks = marks,
+    .settled = settled,
+};
+
 const struct ior_resource_ops ior__file_ops = {
     .struct_size = sizeof(struct ior_resource_ops),
     .name = "file",
@@ -340,6 +350,7 @@ const struct ior_resource_ops ior__file_ops = {
     .handle_io = handle_io,
     .write = write_sent,
     .destroy = destroy,
+    .reserved = &kind,
 };
 
 /* ---- making ---- */
@@ -456,14 +467,14 @@ int ior_file_open(struct ior_context *cx, const char *path, const struct ior_fil
 /* Whether the fd can do what the flags say. */
 static int adoptable(const struct ior_os *os, int fd, unsigned flags)
 {
-    int kind = fd < 0 ? -EBADF : os->fd_kind(os->arg, fd);
-    if (kind < 0)
-        return kind;
-    int type = kind & IOR_FD_KIND_MASK;
+    int what = fd < 0 ? -EBADF : os->fd_kind(os->arg, fd);
+    if (what < 0)
+        return what;
+    int type = what & IOR_FD_KIND_MASK;
     if (type != IOR_FD_FILE && type != IOR_FD_OTHER)
         return -ESPIPE;
-    bool can = !((flags & IOR_FILE_READ) && (kind & IOR_FD_NO_READ)) &&
-               !((flags & IOR_FILE_WRITE) && (kind & IOR_FD_NO_WRITE));
+    bool can = !((flags & IOR_FILE_READ) && (what & IOR_FD_NO_READ)) &&
+               !((flags & IOR_FILE_WRITE) && (what & IOR_FD_NO_WRITE));
     return can ? 0 : -EBADF;
 }
 

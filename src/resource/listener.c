@@ -79,7 +79,7 @@ static bool out_of_something(int err)
     return err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -ENOBUFS;
 }
 
-bool ior__listener_holds(const struct ior_resource *res)
+static bool holds(const struct ior_resource *res)
 {
     return res->ops == &ior__listener_ops && listener_of(res)->held;
 }
@@ -313,6 +313,15 @@ static int keep_path(struct ior__listener *listener, const struct ior_addr *addr
     return 0;
 }
 
+/* The path is not removed when the listener is destroyed. */
+static void forget_path(struct ior_resource *res)
+{
+    struct ior__listener *listener = listener_of(res);
+    if (listener->path)
+        ior__free(listener->path, listener->path_len + (size_t)1);
+    listener->path = NULL;
+}
+
 static int listener_new(struct ior_runtime *rt, const struct ior_addr *addr, const struct ior_listen_options *in,
                         struct ior__listener **ret)
 {
@@ -336,7 +345,7 @@ static int listener_new(struct ior_runtime *rt, const struct ior_addr *addr, con
     if (err == 0)
         err = open_listener(rt->os, listener, addr, af, in);
     if (err < 0) {
-        ior__listener_forget_path(&listener->base); /* it is not, or no more, ours */
+        forget_path(&listener->base); /* it is not, or no more, ours */
         ior_resource_free(&listener->base);
         return err;
     }
@@ -371,14 +380,6 @@ int ior_listen(struct ior_context *cx, const struct ior_addr *addr, const struct
     return err;
 }
 
-void ior__listener_forget_path(struct ior_resource *res)
-{
-    struct ior__listener *listener = listener_of(res);
-    if (listener->path)
-        ior__free(listener->path, listener->path_len + (size_t)1);
-    listener->path = NULL;
-}
-
 static void destroy(struct ior_resource *res)
 {
     struct ior__listener *listener = listener_of(res);
@@ -393,10 +394,16 @@ static void destroy(struct ior_resource *res)
         for (int fd; (fd = held_fd(listener)) >= 0;)
             os->close(os->arg, fd);
     }
-    ior__listener_forget_path(res);
+    forget_path(res);
     ior__stream_opts_unref(listener->opts);
     ior__free(listener, sizeof(*listener));
 }
+
+static const struct ior__kind kind = {
+    .told = true,
+    .holds = holds,
+    .let_go = forget_path,
+};
 
 const struct ior_resource_ops ior__listener_ops = {
     .struct_size = sizeof(struct ior_resource_ops),
@@ -405,4 +412,5 @@ const struct ior_resource_ops ior__listener_ops = {
     .interests = interests,
     .handle_io = handle_io,
     .destroy = destroy,
+    .reserved = &kind,
 };

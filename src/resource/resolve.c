@@ -49,17 +49,22 @@ static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emi
     return IOR_IO_DONE;
 }
 
-void ior__resolve_call_off(struct ior_resource *res)
+static void call_off(struct ior_resource *res, enum ior_why why)
 {
+    (void)why;
     ior__lookup_drop(resolve_of(res)->lookup);
     resolve_of(res)->lookup = NULL;
 }
 
 static void destroy(struct ior_resource *res)
 {
-    ior__resolve_call_off(res);
+    call_off(res, IOR_ASKED);
     ior__free(resolve_of(res), sizeof(struct resolve));
 }
+
+static const struct ior__kind kind = {
+    .call_off = call_off,
+};
 
 const struct ior_resource_ops ior__resolve_ops = {
     .struct_size = sizeof(struct ior_resource_ops),
@@ -67,6 +72,7 @@ const struct ior_resource_ops ior__resolve_ops = {
     .interests = interests,
     .handle_io = handle_io,
     .destroy = destroy,
+    .reserved = &kind,
 };
 
 /* The resource is the caller's on failure. */

@@ -44,7 +44,7 @@ static void put_back(struct serial *serial, const struct ior_os *os, int fd)
         ior__log(IOR_LOG_WARN, "the settings of terminal fd %d cannot be put back: %s", fd, ior_strerror(err));
 }
 
-int ior__serial_apply(struct ior_resource *res)
+static int apply(struct ior_resource *res)
 {
     struct serial *serial = serial_of(res);
     const struct ior_os *os = serial->stream.opts->os;
@@ -82,13 +82,13 @@ void ior__serial_restore(struct ior_resource *res, bool drop_queued)
 }
 
 /* What an orderly end left in the device goes on; what a deadline or an error found there would hold up close(2). */
-void ior__serial_end(struct ior_resource *res)
+static void leave(struct ior_resource *res)
 {
     bool orderly = res->why == IOR_ASKED || res->why == IOR_EOF;
     ior__serial_restore(res, !orderly || ior__output_left(res) > 0);
 }
 
-void ior__serial_forget(struct ior_resource *res)
+static void let_go(struct ior_resource *res)
 {
     serial_of(res)->in_force = false;
 }
@@ -132,6 +132,24 @@ static void destroy(struct ior_resource *res)
     ior__free(serial, size);
 }
 
+static int enter(struct ior_context *cx, struct ior_resource *res, ior_id *ret_id)
+{
+    int err = apply(res);
+    if (err == 0)
+        err = ior__stream_enter(cx, res, ret_id);
+    if (err < 0)
+        ior__serial_restore(res, false);
+    return err;
+}
+
+static const struct ior__kind kind = {
+    .told = true,
+    .enter = enter,
+    .leave = leave,
+    .discarded = ior__stream_discarded,
+    .let_go = let_go,
+};
+
 const struct ior_resource_ops ior__serial_ops = {
     .struct_size = sizeof(struct ior_resource_ops),
     .name = "serial",
@@ -139,6 +157,7 @@ const struct ior_resource_ops ior__serial_ops = {
     .handle_io = handle_io,
     .write = write_some,
     .destroy = destroy,
+    .reserved = &kind,
 };
 
 /* ---- requests ---- */
@@ -204,7 +223,7 @@ static int attach(struct ior_context *cx, int fd, uint32_t bits, const struct io
     serial->exclusive = in->exclusive;
     err = ior__tty_configure(&serial->asked, in);
     if (err == 0)
-        err = ior__serial_apply(res);
+        err = apply(res);
     if (err == 0)
         err = ior__stream_attach(cx, res, IOR__TELL_REGISTERED | IOR__TELL_OPEN, ret_id);
     if (err < 0) {
@@ -240,12 +259,12 @@ int ior_serial_adopt(struct ior_context *cx, int fd, const struct ior_serial_opt
     if (err < 0)
         return err;
     const struct ior_os *os = cx->rt->os;
-    int kind = fd < 0 ? -EBADF : os->fd_kind(os->arg, fd);
-    if (kind < 0)
-        return kind;
-    if ((kind & IOR_FD_KIND_MASK) != IOR_FD_OTHER)
+    int what = fd < 0 ? -EBADF : os->fd_kind(os->arg, fd);
+    if (what < 0)
+        return what;
+    if ((what & IOR_FD_KIND_MASK) != IOR_FD_OTHER)
         return -ENOTTY;
-    uint32_t bits = (kind & IOR_FD_NO_READ) ? (uint32_t)IOR__NO_READ : 0u;
-    bits |= (kind & IOR_FD_NO_WRITE) ? (uint32_t)IOR__NO_WRITE : 0u;
+    uint32_t bits = (what & IOR_FD_NO_READ) ? (uint32_t)IOR__NO_READ : 0u;
+    bits |= (what & IOR_FD_NO_WRITE) ? (uint32_t)IOR__NO_WRITE : 0u;
     return attach(cx, fd, bits, &in, ret_id);
 }

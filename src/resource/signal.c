@@ -68,17 +68,10 @@ static void destroy(struct ior_resource *res)
     ior__free(signals_of(res), sizeof(struct ior__signals));
 }
 
-const struct ior_resource_ops ior__signals_ops = {
-    .struct_size = sizeof(struct ior_resource_ops),
-    .name = "signals",
-    .interests = interests,
-    .handle_io = handle_io,
-    .destroy = destroy,
-};
-
 /* ---- the thread's mask ---- */
 
-void ior__signals_enter(struct ior_runtime *rt, struct ior_resource *res)
+/* Signals are blocked for the sake of a resource that is registered, and given back when it ends. */
+static void block(struct ior_runtime *rt, struct ior_resource *res)
 {
     struct ior__signals *signals = signals_of(res);
     sigset_t before;
@@ -103,8 +96,9 @@ static struct ior__signals *heir_of(struct ior_runtime *rt, const struct ior__si
     return NULL;
 }
 
-void ior__signals_leave(struct ior_runtime *rt, struct ior_resource *res)
+static void leave(struct ior_resource *res)
 {
+    struct ior_runtime *rt = res->cx->rt;
     struct ior__signals *signals = signals_of(res);
     struct ior__signals **link = &rt->signals;
     while (*link != signals)
@@ -123,6 +117,28 @@ void ior__signals_leave(struct ior_runtime *rt, struct ior_resource *res)
         pthread_sigmask(SIG_UNBLOCK, &signals->held, NULL);
     sigemptyset(&signals->held);
 }
+
+static int enter(struct ior_context *cx, struct ior_resource *res, ior_id *ret_id)
+{
+    int err = ior__attach_resource(cx, res, IOR__TELL_REGISTERED, ret_id);
+    if (err == 0)
+        block(cx->rt, res);
+    return err;
+}
+
+static const struct ior__kind kind = {
+    .enter = enter,
+    .leave = leave,
+};
+
+const struct ior_resource_ops ior__signals_ops = {
+    .struct_size = sizeof(struct ior_resource_ops),
+    .name = "signals",
+    .interests = interests,
+    .handle_io = handle_io,
+    .destroy = destroy,
+    .reserved = &kind,
+};
 
 /* ---- making ---- */
 
@@ -184,6 +200,6 @@ int ior_signals(struct ior_context *cx, const int *numbers, size_t count, const 
     if (err < 0)
         destroy(&signals->base);
     else
-        ior__signals_enter(cx->rt, &signals->base);
+        block(cx->rt, &signals->base);
     return err;
 }

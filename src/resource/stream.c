@@ -506,6 +506,37 @@ static void destroy(struct ior_resource *res)
     ior__free(res, size);
 }
 
+uint64_t ior__stream_discarded(const struct ior_resource *res)
+{
+    return stream_of(res)->discarded;
+}
+
+int ior__stream_enter(struct ior_context *cx, struct ior_resource *res, ior_id *ret_id)
+{
+    bool unread = ior_resource_unread(res, NULL, 0, NULL) > 0;
+    uint32_t open = (res->bits & IOR__CONNECTING) ? 0u : (uint32_t)IOR__TELL_OPEN;
+    res->bits = (res->bits & IOR__KEPT_BITS) | (unread ? (uint32_t)IOR__AGAIN : 0u);
+    return ior__stream_attach(cx, res, IOR__TELL_REGISTERED | open, ret_id);
+}
+
+static void call_off(struct ior_resource *res, enum ior_why why)
+{
+    ior__dial_call_off(res, why == IOR_TIMEOUT ? ETIMEDOUT : 0);
+}
+
+static void let_go(struct ior_resource *res)
+{
+    (void)res; /* a socket is all there is */
+}
+
+static const struct ior__kind kind = {
+    .told = true,
+    .enter = ior__stream_enter,
+    .call_off = call_off,
+    .discarded = ior__stream_discarded,
+    .let_go = let_go,
+};
+
 const struct ior_resource_ops ior__stream_ops = {
     .struct_size = sizeof(struct ior_resource_ops),
     .name = "stream",
@@ -513,4 +544,5 @@ const struct ior_resource_ops ior__stream_ops = {
     .handle_io = handle_io,
     .write = write_some,
     .destroy = destroy,
+    .reserved = &kind,
 };

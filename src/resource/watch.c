@@ -50,12 +50,17 @@ static void destroy(struct ior_resource *res)
     ior__free(watch_of(res), sizeof(struct watch));
 }
 
+static const struct ior__kind kind = {
+    .told = true,
+};
+
 const struct ior_resource_ops ior__watch_ops = {
     .struct_size = sizeof(struct ior_resource_ops),
     .name = "watch",
     .interests = interests,
     .handle_io = handle_io,
     .destroy = destroy,
+    .reserved = &kind,
 };
 
 int ior_watch(struct ior_context *cx, int fd, unsigned io, void *user, ior_id *ret_id)
@@ -69,10 +74,10 @@ int ior_watch(struct ior_context *cx, int fd, unsigned io, void *user, ior_id *r
     if (err < 0)
         return err;
     const struct ior_os *os = cx->rt->os;
-    int kind = fd < 0 ? -EBADF : os->fd_kind(os->arg, fd);
-    if (kind < 0)
-        return kind;
-    if ((kind & IOR_FD_KIND_MASK) == IOR_FD_FILE)
+    int what = fd < 0 ? -EBADF : os->fd_kind(os->arg, fd);
+    if (what < 0)
+        return what;
+    if ((what & IOR_FD_KIND_MASK) == IOR_FD_FILE)
         return -EPERM;
     struct watch *watch = ior__calloc(sizeof(*watch));
     if (!watch)

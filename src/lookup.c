@@ -126,7 +126,13 @@ static int start_here(struct ior__lookup *lookup)
 {
     lookup->at_ns = ior__deadline_after(lookup->rt, look_up(lookup));
     lookup->done = true;
-    return ior__deadline_set(lookup->res, IOR__DEADLINE_BACKOFF, lookup->at_ns);
+    return 0;
+}
+
+void ior__lookup_registered(const struct ior__lookup *lookup)
+{
+    if (lookup->done)
+        (void)ior__deadline_set(lookup->res, IOR__DEADLINE_BACKOFF, lookup->at_ns); /* its memory is reserved */
 }
 
 static struct ior__lookup *lookup_of(struct ior_job *job)

@@ -31,10 +31,13 @@ int ior__question_check(struct ior__question *question);
 int ior__question_literal(const struct ior__question *question, struct ior_addr *ret);
 
 /*
- * Starts a look-up of a name on behalf of a resource, whose deadlines are reserved and whose cx is set. Errors: -ENOMEM,
- * -ENOSYS, -EAGAIN (too many are waiting).
+ * Starts a look-up of a name on behalf of a resource that is about to be registered: its deadlines are reserved, its cx
+ * is set. Errors: -ENOMEM, -ENOSYS, -EAGAIN (too many are waiting).
  */
 int ior__lookup_start(struct ior_resource *res, const struct ior__question *question, struct ior__lookup **ret);
+
+/* The resource has its id now, without which it has no deadlines. */
+void ior__lookup_registered(const struct ior__lookup *lookup);
 
 /* -EINPROGRESS; how many addresses there are in *ret_addrs (and in all), or what the look-up answered. */
 int ior__lookup_answer(const struct ior__lookup *lookup, const struct ior_addr **ret_addrs, uint32_t *ret_total);

@@ -148,6 +148,8 @@ static int start(struct ior_context *cx, struct ior_resource *res, const struct 
     if (literal) {
         dial->count = 1;
         ior__ready_add(cx->rt, res, IOR_WRITE);
+    } else {
+        ior__lookup_registered(dial->lookup);
     }
     *ret_id = id;
     return 0;

@@ -165,9 +165,9 @@ void ior__dial_advance(struct ior__dial *dial)
                 return;
         } else if (r == 0) {
             dial->next_ns = ior__deadline_after(stream->cx->rt, dial->delay_ns);
-            if (dial->tried < dial->count)
-                (void)ior__deadline_set(stream, IOR__DEADLINE_BACKOFF, dial->next_ns); /* its memory is reserved */
-            return;
+            if (dial->tried == dial->count || ior__deadline_set(stream, IOR__DEADLINE_BACKOFF, dial->next_ns) == 0)
+                return;
+            continue; /* no memory to wait with: the next one joins at once */
         }
         dial->causes[index].error = -r;
     }

@@ -100,6 +100,8 @@ static int start(struct ior_context *cx, struct resolve *resolve, const struct i
         (void)ior__deadline_set(res, IOR_DEADLINE_CONNECT, ior__deadline_after(cx->rt, timeout_ns));
     if (literal)
         ior__ready_add(cx->rt, res, IOR_READ);
+    else
+        ior__lookup_registered(resolve->lookup);
     *ret_id = id;
     return 0;
 }

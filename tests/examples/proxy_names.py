@@ -75,12 +75,12 @@ def greeting(name):
 
 def failure(name, *args):
     proxy = proxy_to(name, *args)
-    with proxy.client() as client:
-        try:
+    try:
+        with proxy.client() as client:
             assert client.rest() == b""
             raise AssertionError("an end, and no reset")
-        except ConnectionResetError:
-            pass
+    except ConnectionResetError:
+        pass
     return proxy.stop()
 
 

@@ -57,7 +57,7 @@ _Static_assert(sizeof(off_t) == 8, "files past 2 GiB need 64 bits");
 
 /* ---- time and chance ---- */
 
-static uint64_t read_clock(clockid_t id)
+static IOR_NO_CANARY IOR_INLINE uint64_t read_clock(clockid_t id)
 {
     struct timespec ts;
 
@@ -66,13 +66,13 @@ static uint64_t read_clock(clockid_t id)
     return (uint64_t)ts.tv_sec * IOR_NS_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
-static uint64_t os_clock(void *arg)
+static IOR_NO_CANARY uint64_t os_clock(void *arg)
 {
     (void)arg;
     return read_clock(CLOCK_MONOTONIC);
 }
 
-static uint64_t os_wall(void *arg)
+static IOR_NO_CANARY uint64_t os_wall(void *arg)
 {
     (void)arg;
     return read_clock(CLOCK_REALTIME);

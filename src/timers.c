@@ -25,6 +25,7 @@
 #define CAPACITY_FIRST 16u
 #define CAPACITY_MAX (UINT32_C(1) << 28)
 #define LOOKS 64      /* entries that one look at the first one drops at most */
+#define HOT 1365u     /* entries, at the top of the heap, that are in the cache anyway */
 #define SWEEP_STEPS 2 /* at most, for each entry that dies; one would not catch up */
 #define SWEEP_AHEAD 32u
 #define REF_MASK (IOR__TIMER_KEY_STEP - 1)
@@ -41,10 +42,13 @@ static IOR_INLINE bool before(const struct ior__timer_entry *a, const struct ior
 static IOR_INLINE void expect_below(const struct ior__timers *timers, uint32_t child)
 {
     uint32_t below = child * ARITY + 1;
-    if (below >= timers->count)
+    if (below < HOT || below >= timers->count)
         return;
-    for (uint32_t i = 0; i < ARITY; i++)
-        __builtin_prefetch(&timers->heap[below + i * ARITY]);
+    const struct ior__timer_entry *line = &timers->heap[below];
+    __builtin_prefetch(line);
+    __builtin_prefetch(line + ARITY);
+    __builtin_prefetch(line + ARITY * 2);
+    __builtin_prefetch(line + ARITY * 3);
 }
 
 /* The node of an entry, where that is one of the table. */

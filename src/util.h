@@ -10,6 +10,15 @@
 #define IOR_UNLIKELY(x) __builtin_expect(!!(x), 0)
 /* Off the hot path: kept out of its callers, whose registers and stack it would cost. */
 #define IOR_APART __attribute__((noinline))
+/* For what runs at each turn and lends the kernel no more than a struct of fixed size. */
+#if defined(__has_attribute)
+#if __has_attribute(no_stack_protector)
+#define IOR_NO_CANARY __attribute__((no_stack_protector))
+#endif
+#endif
+#if !defined(IOR_NO_CANARY)
+#define IOR_NO_CANARY
+#endif
 /* Part of its caller, whatever its size: the compiler drops what a constant argument decides. */
 #define IOR_INLINE inline __attribute__((always_inline))
 #define IOR_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))

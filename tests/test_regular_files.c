@@ -117,7 +117,7 @@ static struct bench *bench_new(void)
  * Memory that threads left behind may have used last: they are gone, but no lock that ThreadSanitizer knows says so.
  * It is kept to the end.
  */
-static struct bench *kept[64];
+static struct bench *volatile kept[64]; /* volatile: the compiler may not drop what is never read */
 static size_t kept_count;
 
 static void bench_keep(struct bench *b)

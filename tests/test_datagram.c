@@ -96,7 +96,7 @@ static void r74_a_batch_in_order_each_with_its_own_address(void **state)
     struct probe *p = dg_begin(NULL);
     struct ior_addr server, peers[PEERS];
     int fds[PEERS];
-    char text[16];
+    char text[32];
     (void)state;
     dg_open(p, "127.0.0.1:0", DG_OPTIONS(.tell_local = true), &server);
     for (int i = 0; i < PEERS; i++)
@@ -222,7 +222,7 @@ static void r73_an_icmp_error_is_one_datagrams(void **state)
     struct ior_addr server, nobody = dg_refused();
     int fd = dg_peer("127.0.0.1:0", &server);
     ior_id id = dg_open(p, "127.0.0.1:0", NULL, NULL);
-    char text[16];
+    char text[32];
     (void)state;
     for (int i = 0; i < 40; i++) {
         snprintf(text, sizeof(text), "number %d", i);

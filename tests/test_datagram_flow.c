@@ -132,7 +132,7 @@ static void pause_at_second(struct probe *p, struct probe_res *r, const struct i
 
 static void assert_numbers(size_t from, size_t n)
 {
-    char text[16];
+    char text[32];
     assert_int_equal(dg.told_n, n);
     for (size_t i = from; i < n; i++) {
         snprintf(text, sizeof(text), "number %zu", i);
@@ -209,7 +209,7 @@ static void unsent_ones_go_along(void **state)
     struct ior_addr server;
     int fd, sent = 0, pieces = 0;
     ior_id id = stuffed(p, dir, &fd, &server, DG_OPTIONS(.max_bytes = 2000)), again = 0;
-    char text[16];
+    char text[32];
     (void)state;
     p->keep = true;
     for (; ior_queued(p->cx, id) == 0 || sent % 7; sent++) {

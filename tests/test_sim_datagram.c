@@ -36,7 +36,7 @@ struct lone {
     char last[64];
     struct ior_addr peer, local;
     int error;
-    bool truncated;
+    bool truncated, was_sent;
 };
 
 static void lone_event(void *self, struct ior_context *cx, const struct ior_event *ev)
@@ -59,6 +59,7 @@ static void lone_event(void *self, struct ior_context *cx, const struct ior_even
     l->local = *d->local;
     l->error = d->error;
     l->truncated = d->truncated;
+    l->was_sent = d->was_sent;
 }
 
 static const struct ior_handler lone_handler = {.struct_size = sizeof(struct ior_handler), .transport = lone_event};
@@ -198,6 +199,63 @@ static void a_queue_that_is_full_drops(void **state)
     assert_int_equal(ior_resume(l.cx, l.id), 0);
     ior_sim_settle(l.sim);
     assert_in_range(l.came, 60, 70); /* 64 KiB of them */
+    ior_sim_mailbox_free(mailbox);
+    lone_end(&l);
+}
+
+/* Errors of older datagrams, one after the other: none of them takes the one that is to be sent now. */
+static void an_older_ones_error_costs_nothing(void **state)
+{
+    struct lone l;
+    struct ior_addr local = addr_of("10.0.0.1:54");
+    char bytes[8];
+    ior_id id = 0;
+    (void)state;
+    lone_begin(&l, NULL, NULL);
+    struct ior_sim_mailbox *mailbox = ior_sim_mailbox(l.sim, 2, "10.0.0.2:99");
+    struct ior_addr peer = ior_sim_mailbox_addr(mailbox);
+    assert_int_equal(ior_datagram_open(l.cx, &local, OPTIONS(.peer = &peer), &id), 0);
+    struct ior_sim_fault fault = {.call = IOR_SIM_SEND_DATAGRAMS, .error = ECONNREFUSED, .count = 3};
+    assert_int_equal(ior_sim_fail(l.sim, &fault), 0);
+    assert_int_equal(ior_send(l.cx, id, "new", 3), 0);
+    ior_sim_settle(l.sim);
+    assert_int_equal(l.errors, 3);
+    assert_int_equal(l.error, ECONNREFUSED);
+    assert_string_equal(l.last, ""); /* nobody knows which it was */
+    assert_true(l.was_sent);
+    assert_int_equal(ior_sim_mailbox_take(mailbox, bytes, sizeof(bytes), NULL), 3);
+    /* What a send may find out itself is its own the second time. */
+    fault.error = ENETUNREACH;
+    fault.count = 2;
+    assert_int_equal(ior_sim_fail(l.sim, &fault), 0);
+    assert_int_equal(ior_send(l.cx, id, "none", 4), 0);
+    assert_int_equal(ior_send(l.cx, id, "next", 4), 0);
+    ior_sim_settle(l.sim);
+    assert_int_equal(l.errors, 4);
+    assert_string_equal(l.last, "none");
+    assert_false(l.was_sent);
+    assert_int_equal(ior_sim_mailbox_take(mailbox, bytes, sizeof(bytes), NULL), 4);
+    assert_memory_equal(bytes, "next", 4);
+    ior_sim_mailbox_free(mailbox);
+    lone_end(&l);
+}
+
+/* A queue without bytes is not empty. */
+static void a_close_sends_an_empty_datagram_too(void **state)
+{
+    struct lone l;
+    char bytes[8];
+    (void)state;
+    lone_begin(&l, NULL, NULL);
+    struct ior_sim_mailbox *mailbox = ior_sim_mailbox(l.sim, 2, "10.0.0.2:99");
+    struct ior_addr peer = ior_sim_mailbox_addr(mailbox);
+    struct ior_sim_fault fault = {.call = IOR_SIM_SEND_DATAGRAMS, .error = EAGAIN};
+    assert_int_equal(ior_sim_fail(l.sim, &fault), 0);
+    assert_int_equal(ior_send_to(l.cx, l.id, &peer, NULL, 0), 0);
+    assert_int_equal(ior_close(l.cx, l.id, IOR_NEVER), 0);
+    ior_sim_settle(l.sim);
+    assert_int_equal(l.ended, 1);
+    assert_int_equal(ior_sim_mailbox_take(mailbox, bytes, sizeof(bytes), NULL), 0);
     ior_sim_mailbox_free(mailbox);
     lone_end(&l);
 }
@@ -674,6 +732,8 @@ int main(void)
         cmocka_unit_test(lost_doubled_and_overtaken),
         cmocka_unit_test(nobody_is_told_by_icmp),
         cmocka_unit_test(a_queue_that_is_full_drops),
+        cmocka_unit_test(an_older_ones_error_costs_nothing),
+        cmocka_unit_test(a_close_sends_an_empty_datagram_too),
         cmocka_unit_test_teardown(each_is_delivered_whole_or_reported_once, tell_seed),
         cmocka_unit_test(the_same_seed_is_the_same_story),
     };

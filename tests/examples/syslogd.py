@@ -120,6 +120,15 @@ def test_logger():
             assert " mail.err me" in local and local.endswith(": by path"), local
 
 
+def test_help_and_bad_options():
+    result = run("syslogd", "--help", check=0)
+    assert result.stdout.startswith("usage: syslogd ") and "--unix" in result.stdout and "--output" in result.stdout
+    for args, word in [(["--frobnicate"], "--frobnicate"), (["--listen", "nowhere"], '"nowhere"'),
+                       (["--output"], "missing"), (["--engine", "warp"], "warp")]:
+        result = run("syslogd", *args, check=2)
+        assert word in result.stderr and result.stdout == "", result
+
+
 def test_errors():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken, tempfile.TemporaryDirectory() as folder:
         taken.bind(("127.0.0.1", 0))

@@ -14,6 +14,7 @@
 #endif
 #include "os_datagrams.h"
 
+#include "cmsg.h"
 #include "util.h"
 
 #include <errno.h>
@@ -24,7 +25,22 @@
 #include <sys/socket.h>
 #include <time.h>
 #if defined(__linux__)
+#if defined(__has_include)
+#if __has_include(<linux/errqueue.h>)
+#define KERNEL_HEADERS 1
+#endif
+#endif
+#if defined(KERNEL_HEADERS)
 #include <linux/errqueue.h>
+#else /* as with musl-gcc */
+#define SO_EE_ORIGIN_ICMP 2
+#define SO_EE_ORIGIN_ICMP6 3
+struct sock_extended_err {
+    uint32_t ee_errno;
+    uint8_t ee_origin, ee_type, ee_code, ee_pad;
+    uint32_t ee_info, ee_data;
+};
+#endif
 #endif
 
 #ifndef MSG_NOSIGNAL
@@ -74,7 +90,7 @@ static void read_local(struct ior_os_datagram *datagram, struct msghdr *msg)
 {
     uint32_t room = datagram->local_len;
     bool found = false;
-    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg && !found; cmsg = CMSG_NXTHDR(msg, cmsg)) {
+    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg && !found; cmsg = ior__cmsg_next(msg, cmsg)) {
         found = true;
 #if defined(IP_PKTINFO)
         if (cmsg->cmsg_level == IPPROTO_IP && cmsg->cmsg_type == IP_PKTINFO)
@@ -93,12 +109,13 @@ static void read_local(struct ior_os_datagram *datagram, struct msghdr *msg)
 static void add_control(struct msghdr *msg, struct control *control, int level, int type, const void *data, size_t len)
 {
     struct control one;
-    struct msghdr at = {.msg_control = one.bytes, .msg_controllen = CMSG_SPACE(len)};
+    struct msghdr at = {.msg_control = one.bytes};
+    at.msg_controllen = (__typeof__(at.msg_controllen))CMSG_SPACE(len);
     memset(&one, 0, sizeof(one));
     struct cmsghdr *cmsg = CMSG_FIRSTHDR(&at);
     cmsg->cmsg_level = level;
     cmsg->cmsg_type = type;
-    cmsg->cmsg_len = CMSG_LEN(len);
+    cmsg->cmsg_len = (__typeof__(cmsg->cmsg_len))CMSG_LEN(len);
     memcpy(CMSG_DATA(cmsg), data, len);
     size_t before = msg->msg_control ? (size_t)msg->msg_controllen : 0;
     memcpy(control->bytes + before, one.bytes, CMSG_SPACE(len));
@@ -373,7 +390,7 @@ int ior__os_recv_error(void *arg, int fd, struct ior_os_datagram *datagram)
     datagram->local = local;
     datagram->local_len = 0;
     datagram->error = 0;
-    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
+    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = ior__cmsg_next(&msg, cmsg)) {
         bool ours = (cmsg->cmsg_level == IPPROTO_IP && cmsg->cmsg_type == IP_RECVERR) ||
                     (cmsg->cmsg_level == IPPROTO_IPV6 && cmsg->cmsg_type == IPV6_RECVERR);
         struct sock_extended_err err;

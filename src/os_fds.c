@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cmsg.h"
 #include "engine/engine.h"
 #include "os_kinds.h"
 
@@ -96,16 +97,6 @@ static void take(struct ior_os_fds *ret, const struct cmsghdr *header)
     }
 }
 
-/* musl's macro mixes signed and unsigned. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wsign-conversion"
-#pragma GCC diagnostic ignored "-Wsign-compare"
-static struct cmsghdr *next_header(struct msghdr *msg, struct cmsghdr *header)
-{
-    return CMSG_NXTHDR(msg, header);
-}
-#pragma GCC diagnostic pop
-
 ssize_t ior__os_recv_fds(void *arg, int fd, void *bytes, size_t len, struct ior_os_fds *ret)
 {
     union control control;
@@ -123,7 +114,7 @@ ssize_t ior__os_recv_fds(void *arg, int fd, void *bytes, size_t len, struct ior_
     ssize_t n = recvmsg(fd, &msg, flags);
     if (n < 0)
         return -errno;
-    for (struct cmsghdr *header = CMSG_FIRSTHDR(&msg); header; header = next_header(&msg, header))
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&msg); header; header = ior__cmsg_next(&msg, header))
         take(ret, header);
     if (msg.msg_flags & MSG_CTRUNC)
         ret->lost = true;

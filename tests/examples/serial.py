@@ -166,8 +166,8 @@ def test_a_client_that_never_reads_is_closed():
         text = b"x" * 99 + b"\n"
         sent = 0
         while "too slowly" not in server.errors():
-            far.send(text * 10)
-            for _ in range(10):
+            far.send(text * 40)
+            for _ in range(40):
                 other.expect(text[:-1].decode())
             sent += 1
             assert sent < 100_000

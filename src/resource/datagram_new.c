@@ -371,7 +371,7 @@ static int group(struct ior_context *cx, ior_id id, const struct ior_addr *addr,
     if (family_of(addr) != family || addr->len < least)
         return -EAFNOSUPPORT;
     struct group_req req = {.gr_interface = interface};
-    memcpy(&req.gr_group, addr->raw, addr->len);
+    memcpy(&req.gr_group, addr->raw, least);
     const struct ior_os *os = cx->rt->os;
     return os->setsockopt(os->arg, res->fd, family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP, name, &req, sizeof(req));
 }

@@ -27,7 +27,8 @@
  *
  * A world belongs to one thread, that of the test. Its memory comes from malloc, not from the hook of ior_set_alloc, so
  * that tests can make the library's allocations fail and not the world's; where malloc fails the world ends the program.
- * Not simulated: multicast, and fds that other libraries make for themselves.
+ * Not simulated: multicast, jobs and regular files as resources (both answer -ENOSYS), and fds that other libraries make
+ * for themselves.
  */
 #ifndef IOREACTOR_SIM_H
 #define IOREACTOR_SIM_H

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "support/check.h"
@@ -135,6 +136,50 @@ static void answer(void *self, struct ior_context *cx, struct ior_command *comma
     ior_reply(cx, command, 42);
 }
 
+static int free_the_runtime(void *arg)
+{
+    ior_runtime_free(((struct probe *)arg)->rt);
+    return 0;
+}
+
+/* What has an effect beyond memory and fds: a path is removed, a process is killed, when its resource is destroyed. */
+static void r60_a_forked_child_leaves_alone_what_is_the_parents(void **state)
+{
+    static char name[] = "/bin/cat";
+    static char *argv[] = {name, NULL};
+    const struct ior_spawn_options cat = {.struct_size = sizeof(cat), .argv = argv};
+    struct probe *p = probe_new(NULL);
+    char *dir = net_temp_dir();
+    char paths[2][256], text[300];
+    struct ior_addr addr;
+    ior_id id, process;
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(paths[i], sizeof(paths[i]), "%s/%d", dir, i);
+        (void)snprintf(text, sizeof(text), "unix:%s", paths[i]);
+        assert_int_equal(ior_addr_parse(&addr, text), 0);
+        assert_int_equal(i == 0 ? ior_listen(p->cx, &addr, NULL, &id) : ior_datagram_open(p->cx, &addr, NULL, &id), 0);
+    }
+    struct ior_child_fd in = {.number = 0, .kind = IOR_CHILD_READS};
+    struct ior_spawn_options opts = cat;
+    opts.fds = &in;
+    opts.fd_count = 1;
+    int r = ior_spawn(p->cx, &opts, &process);
+    assert_true(r == 0 || r == -ENOSYS);
+    assert_int_equal(net_in_child(free_the_runtime, p), 0);
+    assert_int_equal(access(paths[0], F_OK), 0);
+    assert_int_equal(access(paths[1], F_OK), 0);
+    probe_turns(p, 3);
+    if (r == 0) {
+        assert_int_equal(probe_of(p, process)->end, 0);
+        assert_int_equal(ior_kill(p->cx, process, 0), 0); /* it lives */
+    }
+    probe_free(p);
+    assert_int_not_equal(access(paths[0], F_OK), 0);
+    assert_int_not_equal(access(paths[1], F_OK), 0);
+    net_temp_dir_remove(dir);
+}
+
 static void r60_a_forked_child_may_free_a_reactor(void **state)
 {
     const struct ior_handler answering = {.struct_size = sizeof(answering), .command = answer};
@@ -225,6 +270,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(r59_stopping_works_from_any_state),
         cmocka_unit_test(r60_a_forked_child_may_only_free),
+        cmocka_unit_test(r60_a_forked_child_leaves_alone_what_is_the_parents),
         cmocka_unit_test(r60_a_forked_child_may_free_a_reactor),
         cmocka_unit_test(r63_failing_wait_is_told_once_for_each_cause_and_backs_off),
         cmocka_unit_test(r64_freeing_a_running_reactor_ends_its_thread),

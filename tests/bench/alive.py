@@ -39,6 +39,8 @@ SERVERS = {
 # A program that measures by itself: its arguments, and a figure it prints (None: it checks itself).
 PROGRAMS = {
     "sim_scale": ("100 100", None),
+    "timer_count": ("fire 1000", "fire"),
+    "timer_lateness": ("20", "busy_p50_us"),
     "sim_day": ("20 1", None),
     "uring_offers": ("4096 1", "send"),
     **{f"timers_{loop}": ("1000", "fire") for loop in ("ours", "libuv", "libev", "libevent")},

@@ -257,12 +257,15 @@ static IOR_APART int send_more(struct ior_context *cx, ior_id id, const void *by
     return taken(cx->rt, res, len, len);
 }
 
-/* More bytes of a turn, as long as they fit the block of a small queue. */
+/*
+ * More bytes of a turn, as long as they fit the block of a small queue. One that is not on the work list is being
+ * written by the engine, whose wait does not return for its sake: more bytes make it one like others.
+ */
 static IOR_APART int send_next(struct ior_context *cx, struct ior_resource *res, const void *bytes, size_t len)
 {
+    const uint32_t waits = IOR__SMALL | (uint32_t)IOR__IN_WORK;
     struct ior__output *out = res->output;
-    if (!(res->bits & IOR__SMALL) || (res->bits & IOR__NO_SEND_BITS) || !bytes ||
-        len > IOR__OUTPUT_ROOM - out->small.iov_len)
+    if ((res->bits & (waits | IOR__NO_SEND_BITS)) != waits || !bytes || len > IOR__OUTPUT_ROOM - out->small.iov_len)
         return send_more(cx, res->id, bytes, len);
     if (out->small.iov_base != out->room) /* no longer borrowed */
         out->small.iov_base = memcpy(out->room, out->small.iov_base, out->small.iov_len);

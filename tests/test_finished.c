@@ -40,6 +40,24 @@ static void a_message_and_its_answer(void **state)
     rec_free(r);
 }
 
+/* Between turns, as a host with a loop of its own does: the write before it is in the engine's hands. */
+static void sent_behind_what_the_engine_writes(void **state)
+{
+    ior_id id;
+    int fd;
+    struct recorder *r = one_stream(NULL, &id, &fd);
+    (void)state;
+    assert_int_equal(rec_send_text(r, id, "one"), 0);
+    rec_turn(r); /* begun: nothing but the next wait ends it */
+    assert_int_equal(rec_send_text(r, id, "two"), 0);
+    assert_true(ior_runtime_deadline(r->rt) <= script_now(r->script)); /* nothing else would end a wait */
+    rec_settle(r);
+    script_hear_text(r->script, fd, "onetwo");
+    assert_true(rec_idle(r));
+    assert_int_equal(ior_queued(r->cx, id), 0);
+    rec_free(r);
+}
+
 /* A paused stream is handed over: what the engine had received comes first wherever it is registered again. */
 static void received_bytes_go_along(void **state)
 {
@@ -372,6 +390,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_and_its_answer),
+        cmocka_unit_test(sent_behind_what_the_engine_writes),
         cmocka_unit_test(received_bytes_go_along),
         cmocka_unit_test(unread_and_received_bytes_go_along),
         cmocka_unit_test(a_want_of_memory_does_not_go_along),

@@ -4,6 +4,7 @@
  * at a gate, so that what is in hand of a thread can be called off there.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 
 #include "support/check.h"
 #include "support/live.h"
+#include "support/net.h"
 #include "support/probe.h"
 
 /* ---- the resolver ---- */
@@ -230,6 +232,40 @@ static void a_child_frees_what_waits(void **state)
     probe_free(p);
 }
 
+static int begun_fd;
+
+/* Nothing comes of it, as where packets are lost. */
+static int connect_for_ever(void *arg, int fd, const struct ior_addr *addr)
+{
+    (void)arg;
+    (void)addr;
+    begun_fd = fd;
+    return -EINPROGRESS;
+}
+
+static int free_and_look(void *arg)
+{
+    ior_runtime_free(((struct probe *)arg)->rt);
+    return fcntl(begun_fd, F_GETFD) >= 0;
+}
+
+/* Else the peer would take the child for whoever connects, for as long as the child lives. */
+static void a_child_closes_what_is_being_connected(void **state)
+{
+    struct probe *p = named_probe("127.0.0.1:1", "");
+    (void)state;
+    os.connect = connect_for_ever;
+    begun_fd = -1;
+    ior_id id = dial(p, "127.0.0.1", 9);
+    probe_until(p, begun_fd >= 0);
+    assert_int_equal(net_in_child(free_and_look, p), 0);
+    assert_true(fcntl(begun_fd, F_GETFD) >= 0);
+    assert_int_equal(ior_unregister(p->cx, id), 0);
+    probe_until(p, probe_of(p, id)->end == 1);
+    assert_true(fcntl(begun_fd, F_GETFD) < 0);
+    probe_free(p);
+}
+
 /* The system's own: no network is needed for what stands in a file everywhere, and for what no name can be. */
 static void the_systems_resolver(void **state)
 {
@@ -253,9 +289,13 @@ static void the_systems_resolver(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(by_address_and_by_name),          cmocka_unit_test(refused_by_the_first_taken_by_the_second),
-        cmocka_unit_test(a_look_up_in_hand_is_called_off), cmocka_unit_test(r75_answers_and_cancels_race),
-        cmocka_unit_test(a_child_frees_what_waits),        cmocka_unit_test(the_systems_resolver),
+        cmocka_unit_test(by_address_and_by_name),
+        cmocka_unit_test(refused_by_the_first_taken_by_the_second),
+        cmocka_unit_test(a_look_up_in_hand_is_called_off),
+        cmocka_unit_test(r75_answers_and_cancels_race),
+        cmocka_unit_test(a_child_frees_what_waits),
+        cmocka_unit_test(a_child_closes_what_is_being_connected),
+        cmocka_unit_test(the_systems_resolver),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -77,9 +77,12 @@ static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emi
     return IOR_IO_DONE;
 }
 
+/* Its fd is closed by whatever takes it out of the race, but for a forked child, where nothing does. */
 static void destroy(struct ior_resource *res)
 {
     struct ior__attempt *attempt = attempt_of(res);
+    if (res->fd >= 0 && !(res->bits & IOR__LOST))
+        res->cx->rt->os->close(res->cx->rt->os->arg, res->fd);
     ior__free(attempt, sizeof(*attempt));
 }
 
@@ -123,7 +126,7 @@ static int attempt_add(struct ior__dial *dial, uint32_t index, int fd)
     ior_resource_init(&attempt->base, &ior__attempt_ops, fd, NULL);
     int err = ior__attach_resource(dial->stream->cx, &attempt->base, 0, &id);
     if (err < 0) {
-        destroy(&attempt->base);
+        ior__free(attempt, sizeof(*attempt));
         return err;
     }
     dial->stream->cx->attempts++;

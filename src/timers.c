@@ -198,7 +198,7 @@ static void rebuild(struct ior__timers *timers)
 }
 
 /*
- * The numbers of armings are used up, which takes years: what is queued is numbered anew, in the order in which it is
+ * The numbers of armings are used up, after 2^39 of them: what is queued is numbered anew, in the order in which it is
  * due. Nothing more fires in this turn, for who is armed in it is not known any more.
  */
 static IOR_APART void renumber(struct ior__timers *timers)

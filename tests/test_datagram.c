@@ -139,6 +139,40 @@ static void truncation_is_told(void **state)
     probe_free(p);
 }
 
+static void opens_a_larger_one(struct probe *p, struct probe_res *r, const struct ior_datagram *d)
+{
+    static const uint32_t larger[] = {8000, 16000, 32000};
+    unsigned char before[DG_TEXT];
+    (void)r;
+    if (dg.told_n > sizeof(larger) / sizeof(larger[0]))
+        return;
+    assert_true(d->len > 0 && d->len <= sizeof(before));
+    memcpy(before, d->bytes, d->len);
+    dg_open(p, "127.0.0.1:0", DG_OPTIONS(.max_bytes = larger[dg.told_n - 1]), NULL);
+    assert_memory_equal(d->bytes, before, d->len);
+}
+
+/* The buffers of the runtime grow while some of what they hold has still to be told. */
+static void opening_a_larger_one_leaves_what_came(void **state)
+{
+    enum { N = 20 };
+    struct probe *p = dg_begin(NULL);
+    struct ior_addr server, client;
+    char text[32];
+    int fd = dg_peer("127.0.0.1:0", &client);
+    (void)state;
+    dg_open(p, "127.0.0.1:0", DG_OPTIONS(.max_bytes = 4000), &server);
+    dg.on_datagram = opens_a_larger_one;
+    dg_say_numbers(fd, &server, N);
+    probe_until(p, dg.told_n == N);
+    for (int i = 0; i < N; i++) {
+        snprintf(text, sizeof(text), "number %d", i);
+        assert_string_equal(dg.told[i].text, text);
+    }
+    net_close(&fd);
+    probe_free(p);
+}
+
 static void the_largest_is_whole(void **state)
 {
     struct probe *p = dg_begin(NULL);
@@ -570,6 +604,7 @@ int main(void)
         cmocka_unit_test(over_unix),
         cmocka_unit_test(r74_a_batch_in_order_each_with_its_own_address),
         cmocka_unit_test(truncation_is_told),
+        cmocka_unit_test(opening_a_larger_one_leaves_what_came),
         cmocka_unit_test(the_largest_is_whole),
         cmocka_unit_test(it_says_where_it_came_to_and_answers_from_there),
         cmocka_unit_test(connected_ones_hear_one_peer),

@@ -33,6 +33,19 @@ void ior__datagrams_free(struct ior_runtime *rt)
     rt->datagrams = NULL;
 }
 
+void ior__datagrams_lend(struct ior__datagrams *in)
+{
+    in->lent = in->bytes;
+    in->lent_size = in->size;
+}
+
+void ior__datagrams_lent(struct ior__datagrams *in)
+{
+    if (in->lent != in->bytes)
+        ior__free(in->lent, in->lent_size);
+    in->lent = NULL;
+}
+
 /* Room for a receive of the most datagrams of that length. */
 static int reserve(struct ior_runtime *rt, uint32_t max_bytes)
 {
@@ -49,7 +62,7 @@ static int reserve(struct ior_runtime *rt, uint32_t max_bytes)
             ior__free(made, sizeof(*made));
         return -ENOMEM;
     }
-    if (in)
+    if (in && in->bytes != in->lent)
         ior__free(in->bytes, in->size);
     made->bytes = bytes;
     made->size = size;

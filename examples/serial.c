@@ -30,6 +30,7 @@ struct bridge {
     struct ior_serial_options options;
     ior_id device; /* 0: it is not open */
     bool device_full;
+    bool told_missing; /* that it cannot be opened: once, until it is open */
     ior_id clients[MAX_CLIENTS];
     size_t count;
     uint64_t retry_ns, retry_most_ms;
@@ -120,9 +121,10 @@ static void on_listener(void *self, struct ior_context *cx, const struct ior_eve
 static void retry_later(struct bridge *bridge)
 {
     uint64_t most_ns = ior_time_from_ms(bridge->retry_most_ms);
+    uint64_t pause_ns = bridge->retry_ns < most_ns ? bridge->retry_ns : most_ns;
     ior_timer_id id;
-    if (ior_timer_set(bridge->cx, bridge->retry_ns < most_ns ? bridge->retry_ns : most_ns, NULL, &id) == 0)
-        bridge->retry_ns *= 2;
+    (void)ior_timer_set(bridge->cx, pause_ns, NULL, &id);
+    bridge->retry_ns = 2 * pause_ns;
 }
 
 static void device_opened(struct bridge *bridge)
@@ -130,6 +132,7 @@ static void device_opened(struct bridge *bridge)
     fprintf(stderr, "%s: %s is open\n", bridge->program->name, bridge->path);
     bridge->retry_ns = RETRY_FIRST_NS;
     bridge->device_full = false;
+    bridge->told_missing = false;
     hold_clients(bridge);
 }
 
@@ -138,8 +141,9 @@ static void open_device(struct bridge *bridge)
     int err = ior_serial_open(bridge->cx, bridge->path, &bridge->options, &bridge->device);
     if (err == 0)
         return; /* OPEN is told */
-    if (bridge->retry_ns == RETRY_FIRST_NS)
+    if (!bridge->told_missing)
         fprintf(stderr, "%s: cannot open %s: %s\n", bridge->program->name, bridge->path, ior_errname(err));
+    bridge->told_missing = true;
     if (err != -ESHUTDOWN)
         retry_later(bridge);
 }

@@ -55,6 +55,8 @@ struct ior__datagram {
 struct ior__datagrams {
     unsigned char *bytes;
     size_t size;
+    unsigned char *lent; /* in a delivery: the buffers it began with, which may have been outgrown since; else NULL */
+    size_t lent_size;
     struct ior_os_datagram at[IOR_OS_DATAGRAMS];
     struct ior_addr peers[IOR_OS_DATAGRAMS], locals[IOR_OS_DATAGRAMS];
 };
@@ -82,6 +84,9 @@ int ior__datagram_attach(struct ior_context *cx, struct ior_resource *res, ior_i
 /* The Unix path is not removed when it is destroyed. */
 void ior__datagram_forget_path(struct ior_resource *res);
 void ior__datagrams_free(struct ior_runtime *rt);
+/* Around a delivery: what is in the buffers stays there, although a callback may open a socket that needs larger ones. */
+void ior__datagrams_lend(struct ior__datagrams *in);
+void ior__datagrams_lent(struct ior__datagrams *in);
 
 /* datagram_send.c */
 int ior__datagram_send(struct ior_resource *res, const struct iovec *iov, int n);

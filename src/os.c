@@ -454,6 +454,12 @@ static int os_path_chmod(void *arg, const char *path, unsigned mode)
     return chmod(path, (mode_t)mode) < 0 ? -errno : 0;
 }
 
+static int os_fd_chmod(void *arg, int fd, unsigned mode)
+{
+    (void)arg;
+    return fchmod(fd, (mode_t)mode) < 0 ? -errno : 0;
+}
+
 static int os_path_unlink(void *arg, const char *path)
 {
     (void)arg;
@@ -604,6 +610,7 @@ const struct ior_os *ior_os_default(void)
         .tty_set = ior__os_tty_set,
         .tty_ask = ior__os_tty_ask,
         .resolve = ior__os_resolve,
+        .fd_chmod = os_fd_chmod,
     };
 
     return &os;

@@ -295,6 +295,7 @@ static const struct fact facts[] = {
     MEMBER(ior_os, path_unlink),
     MEMBER(ior_os, blocking),
     MEMBER(ior_os, resolve),
+    MEMBER(ior_os, fd_chmod),
     SIZE(ior_os_name),
     MEMBER(ior_os_name, host),
     MEMBER(ior_os_name, port),

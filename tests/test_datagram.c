@@ -139,6 +139,40 @@ static void truncation_is_told(void **state)
     probe_free(p);
 }
 
+static void opens_a_larger_one(struct probe *p, struct probe_res *r, const struct ior_datagram *d)
+{
+    static const uint32_t larger[] = {8000, 16000, 32000};
+    unsigned char before[DG_TEXT];
+    (void)r;
+    if (dg.told_n > sizeof(larger) / sizeof(larger[0]))
+        return;
+    assert_true(d->len > 0 && d->len <= sizeof(before));
+    memcpy(before, d->bytes, d->len);
+    dg_open(p, "127.0.0.1:0", DG_OPTIONS(.max_bytes = larger[dg.told_n - 1]), NULL);
+    assert_memory_equal(d->bytes, before, d->len);
+}
+
+/* The buffers of the runtime grow while some of what they hold has still to be told. */
+static void opening_a_larger_one_leaves_what_came(void **state)
+{
+    enum { N = 20 };
+    struct probe *p = dg_begin(NULL);
+    struct ior_addr server, client;
+    char text[32];
+    int fd = dg_peer("127.0.0.1:0", &client);
+    (void)state;
+    dg_open(p, "127.0.0.1:0", DG_OPTIONS(.max_bytes = 4000), &server);
+    dg.on_datagram = opens_a_larger_one;
+    dg_say_numbers(fd, &server, N);
+    probe_until(p, dg.told_n == N);
+    for (int i = 0; i < N; i++) {
+        snprintf(text, sizeof(text), "number %d", i);
+        assert_string_equal(dg.told[i].text, text);
+    }
+    net_close(&fd);
+    probe_free(p);
+}
+
 static void the_largest_is_whole(void **state)
 {
     struct probe *p = dg_begin(NULL);
@@ -407,6 +441,74 @@ static void unix_paths(void **state)
     net_temp_dir_remove(dir);
 }
 
+static const char *bound_path;
+static unsigned first_mode;
+
+/* What the path has before the library gives it its mode: from bind(2) on anybody whom this lets may send. */
+static int spying_chmod(void *arg, const char *path, unsigned mode)
+{
+    struct stat st;
+    if (stat(bound_path, &st) == 0)
+        first_mode = st.st_mode & 0777;
+    return ior_os_default()->path_chmod(arg, path, mode);
+}
+
+static int no_fd_chmod(void *arg, int fd, unsigned mode)
+{
+    (void)arg;
+    (void)fd;
+    (void)mode;
+    return -EINVAL;
+}
+
+/* Opens with that mode under that umask, and closes: the first mode of the path, and its last. */
+static void modes_of(const struct ior_os *os, unsigned mode, mode_t mask, unsigned *first, unsigned *last)
+{
+    struct ior_config config = probe_config();
+    config.os = os;
+    struct probe *p = dg_begin(&config);
+    char *dir = net_temp_dir(), text[256], path[160];
+    struct stat st;
+    ior_id id = 0;
+    snprintf(path, sizeof(path), "%s/log", dir);
+    snprintf(text, sizeof(text), "unix:%s", path);
+    struct ior_addr addr = dg_addr(text);
+    bound_path = path;
+    first_mode = 0777;
+    mode_t before = umask(mask);
+    int err = ior_datagram_open(p->cx, &addr, DG_OPTIONS(.unix_mode = mode), &id);
+    umask(before);
+    assert_int_equal(err, 0);
+    assert_int_equal(stat(path, &st), 0);
+    *first = first_mode;
+    *last = st.st_mode & 0777;
+    probe_free(p);
+    net_temp_dir_remove(dir);
+}
+
+static void r81_a_unix_datagram_socket_is_never_open_to_more(void **state)
+{
+    struct ior_os os = *ior_os_default();
+    unsigned first, last;
+    (void)state;
+    os.path_chmod = spying_chmod;
+    modes_of(&os, 0600, 0, &first, &last);
+#if defined(__linux__)
+    assert_int_equal(first, 0600);
+#endif
+    assert_int_equal(last, 0600);
+    modes_of(&os, 0622, 077, &first, &last);
+    assert_int_equal(first & ~0622u, 0);
+    assert_int_equal(last, 0622); /* what the umask took, too */
+    os.fd_chmod = no_fd_chmod;
+    modes_of(&os, 0640, 0, &first, &last);
+    assert_int_equal(last, 0640);
+    os.fd_chmod = NULL;
+    modes_of(&os, 0640, 0, &first, &last);
+    assert_int_equal(first, 0777); /* what it would be */
+    assert_int_equal(last, 0640);
+}
+
 static void two_may_share_a_port(void **state)
 {
     struct probe *p = dg_begin(NULL);
@@ -570,6 +672,7 @@ int main(void)
         cmocka_unit_test(over_unix),
         cmocka_unit_test(r74_a_batch_in_order_each_with_its_own_address),
         cmocka_unit_test(truncation_is_told),
+        cmocka_unit_test(opening_a_larger_one_leaves_what_came),
         cmocka_unit_test(the_largest_is_whole),
         cmocka_unit_test(it_says_where_it_came_to_and_answers_from_there),
         cmocka_unit_test(connected_ones_hear_one_peer),
@@ -580,6 +683,7 @@ int main(void)
         cmocka_unit_test(too_large_for_the_kernel_is_an_error_of_that_one),
         cmocka_unit_test(a_broadcast_wants_to_be_allowed),
         cmocka_unit_test(unix_paths),
+        cmocka_unit_test(r81_a_unix_datagram_socket_is_never_open_to_more),
         cmocka_unit_test(two_may_share_a_port),
         cmocka_unit_test(options_reach_the_kernel),
         cmocka_unit_test(multicast_v4),

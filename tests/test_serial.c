@@ -777,7 +777,7 @@ static void the_master_of_a_pseudo_terminal(void **state)
     probe_free(p);
 }
 
-#define ON_A_TERMINAL(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define TERMINAL_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
 {
@@ -788,27 +788,27 @@ int main(void)
     }
     close(fd);
     const struct CMUnitTest tests[] = {
-        ON_A_TERMINAL(every_byte_passes_both_ways),
-        ON_A_TERMINAL(a_full_line_is_waited_for),
-        ON_A_TERMINAL(lines_where_they_are_asked_for),
-        ON_A_TERMINAL(speeds_are_in_force),
-        ON_A_TERMINAL(what_the_device_does_not_take_is_refused),
-        ON_A_TERMINAL(xon_and_xoff_stop_the_output),
-        ON_A_TERMINAL(bad_options),
-        ON_A_TERMINAL(whatever_ends_it_restores),
-        ON_A_TERMINAL(a_handover_restores_and_registering_puts_in_force),
-        ON_A_TERMINAL(a_hang_up_is_the_end),
-        ON_A_TERMINAL(a_hang_up_that_is_told_as_an_error),
-        ON_A_TERMINAL(a_close_waits_for_what_the_device_has_to_send),
-        ON_A_TERMINAL(a_stuck_device_is_left_at_the_deadline),
-        ON_A_TERMINAL(each_call_fails),
-        ON_A_TERMINAL(each_allocation_fails),
-        ON_A_TERMINAL(where_there_are_none),
-        ON_A_TERMINAL(a_forked_child_restores_nothing),
-        ON_A_TERMINAL(it_never_becomes_the_controlling_terminal),
-        ON_A_TERMINAL(putting_back_does_not_stop_a_job_in_the_background),
+        TERMINAL_TEST(every_byte_passes_both_ways),
+        TERMINAL_TEST(a_full_line_is_waited_for),
+        TERMINAL_TEST(lines_where_they_are_asked_for),
+        TERMINAL_TEST(speeds_are_in_force),
+        TERMINAL_TEST(what_the_device_does_not_take_is_refused),
+        TERMINAL_TEST(xon_and_xoff_stop_the_output),
+        TERMINAL_TEST(bad_options),
+        TERMINAL_TEST(whatever_ends_it_restores),
+        TERMINAL_TEST(a_handover_restores_and_registering_puts_in_force),
+        TERMINAL_TEST(a_hang_up_is_the_end),
+        TERMINAL_TEST(a_hang_up_that_is_told_as_an_error),
+        TERMINAL_TEST(a_close_waits_for_what_the_device_has_to_send),
+        TERMINAL_TEST(a_stuck_device_is_left_at_the_deadline),
+        TERMINAL_TEST(each_call_fails),
+        TERMINAL_TEST(each_allocation_fails),
+        TERMINAL_TEST(where_there_are_none),
+        TERMINAL_TEST(a_forked_child_restores_nothing),
+        TERMINAL_TEST(it_never_becomes_the_controlling_terminal),
+        TERMINAL_TEST(putting_back_does_not_stop_a_job_in_the_background),
         cmocka_unit_test(both_ends_of_a_fifo),
-        ON_A_TERMINAL(the_master_of_a_pseudo_terminal),
+        TERMINAL_TEST(the_master_of_a_pseudo_terminal),
     };
     return cmocka_run_group_tests_name("serial", tests, NULL, NULL);
 }

@@ -44,7 +44,8 @@ struct ior_datagram {
  */
 struct ior_datagram_options {
     uint32_t struct_size;         /* sizeof(struct ior_datagram_options) */
-    unsigned unix_mode;           /* Unix paths: permission bits (0777), set after binding; 0: what the umask leaves */
+    unsigned unix_mode;           /* Unix paths: permission bits (0777); 0: what the umask leaves. Linux: at no time
+                                     more than these; elsewhere they are set right after binding */
     bool reuse_addr;              /* SO_REUSEADDR: several sockets may bind a multicast group's port */
     bool reuse_port;              /* SO_REUSEPORT: the kernel shares datagrams out among several sockets */
     bool v6_only;                 /* IPv6: no IPv4 peers on the wildcard address */

@@ -216,6 +216,8 @@ struct ior_os {
      * the time that it is to take. NULL: names cannot be looked up.
      */
     int (*resolve)(void *arg, const struct ior_os_name *name, struct ior_addr *addrs, uint32_t max, uint64_t *after_ns);
+    /* fchmod(2) of a socket that is not bound yet. NULL, or an error: only its path gets the mode, once it is bound. */
+    int (*fd_chmod)(void *arg, int fd, unsigned mode);
 };
 
 /* The real system. Static. */

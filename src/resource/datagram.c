@@ -256,10 +256,11 @@ static void deliver(struct ior__datagram *dg, int n)
     struct ior__datagrams *in = rt->datagrams;
     ior__touch_idle(&dg->base);
     dg->base.bits &= ~(uint32_t)IOR__TOLD_ERROR;
+    ior__datagrams_lend(in);
     for (int i = 0; i < n; i++) {
         if (!goes_on(&dg->base)) {
             hold(dg, in, i, n);
-            return;
+            break;
         }
         struct ior_datagram datagram = {.bytes = in->at[i].bytes,
                                         .len = in->at[i].len,
@@ -269,6 +270,7 @@ static void deliver(struct ior__datagram *dg, int n)
                                         .truncated = in->at[i].truncated};
         tell(dg, &datagram);
     }
+    ior__datagrams_lent(in);
 }
 
 /* As many as came last time, and some more: a receive that was answered in full asks for twice as many. */

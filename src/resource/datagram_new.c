@@ -33,6 +33,19 @@ void ior__datagrams_free(struct ior_runtime *rt)
     rt->datagrams = NULL;
 }
 
+void ior__datagrams_lend(struct ior__datagrams *in)
+{
+    in->lent = in->bytes;
+    in->lent_size = in->size;
+}
+
+void ior__datagrams_lent(struct ior__datagrams *in)
+{
+    if (in->lent != in->bytes)
+        ior__free(in->lent, in->lent_size);
+    in->lent = NULL;
+}
+
 /* Room for a receive of the most datagrams of that length. */
 static int reserve(struct ior_runtime *rt, uint32_t max_bytes)
 {
@@ -49,7 +62,7 @@ static int reserve(struct ior_runtime *rt, uint32_t max_bytes)
             ior__free(made, sizeof(*made));
         return -ENOMEM;
     }
-    if (in)
+    if (in && in->bytes != in->lent)
         ior__free(in->bytes, in->size);
     made->bytes = bytes;
     made->size = size;
@@ -192,11 +205,19 @@ void ior__datagram_forget_path(struct ior_resource *res)
     dg->path = NULL;
 }
 
-/* Binds. What is bound at a path is removed with the socket; where this fails, it is removed here. */
+/*
+ * Binds. What is bound at a path is removed with the socket; where this fails, it is removed here.
+ *
+ * Whoever may write to the path can send from bind(2) on: there is no listen(2) to hold back. Linux makes the path with
+ * the mode of the socket itself, less the umask, so that is set first; what the umask took is given back afterwards.
+ * Systems whose sockets have no mode (EINVAL) know only the second step.
+ */
 static int bind_local(const struct ior_os *os, struct ior__datagram *dg, const struct ior_addr *local,
                       const struct ior_datagram_options *in)
 {
     int err = keep_path(dg, local);
+    if (err == 0 && dg->path && in->unix_mode && os->fd_chmod)
+        (void)os->fd_chmod(os->arg, dg->base.fd, in->unix_mode);
     if (err == 0)
         err = ior__bind(os, dg->base.fd, local, dg->path, SOCK_DGRAM);
     if (err < 0 || !dg->path) {

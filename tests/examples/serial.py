@@ -147,6 +147,17 @@ def test_the_device_hangs_up_and_comes_back():
             client.send("nobody is there\n")
 
 
+def test_the_pause_stays_one_however_long_the_device_is_away():
+    """Doubling it must not wrap round to no pause at all: the program has to sleep before each attempt."""
+    def sleeps_so_far(server):
+        with open(f"/proc/{server.pid()}/status", encoding="ascii") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt_switches"))
+
+    with tempfile.TemporaryDirectory() as folder:
+        with Server("serial", "--device", f"{folder}/device", "--retry-ms", "1") as server:
+            until(lambda: sleeps_so_far(server) > 200, "it sleeps between its attempts")
+
+
 def test_a_slow_device_holds_the_clients_up():
     with all_of_it() as (server, far), server.client() as client:
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)

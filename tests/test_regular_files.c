@@ -694,6 +694,35 @@ static void a_stuck_disk_holds_nothing_up(void **state)
     }
 }
 
+/* Handed back while it was being opened, and registered again: the first open comes back late, and is not its own. */
+static void an_open_that_comes_too_late(void **state)
+{
+    size_t threads = net_threads_at_rest();
+    size_t fds = net_fd_count();
+    struct bench *b = bench_new();
+    ior_id again;
+    (void)state;
+    make_file(b, 100);
+    b->p->keep = true;
+    disk_hold(&b->disk, DISK_OPEN);
+    ior_id id = open_file(b, FILE_OPTIONS(.flags = IOR_FILE_READ | IOR_FILE_STREAM));
+    disk_await(&b->disk, 1);
+    assert_int_equal(ior_unregister(b->p->cx, id), 0);
+    struct ior_resource *res = ended(b, id)->handed;
+    probe_of(b->p, id)->handed = NULL;
+    b->p->keep = false;
+    assert_int_equal(ior_register(b->p->cx, res, &again), 0);
+    probe_turns(b->p, 2);
+    disk_await(&b->disk, 2);
+    disk_release(&b->disk);
+    assert_int_equal(ended(b, again)->bytes, 100);
+    probe_free(b->p);
+    b->p = NULL;
+    net_await_threads(threads);
+    bench_keep(b);
+    assert_int_equal(net_fd_count(), fds);
+}
+
 /* A stop waits for what was sent, until its time is over. */
 static void a_stop_flushes_files(void **state)
 {
@@ -875,6 +904,7 @@ int main(void)
         cmocka_unit_test(from_a_file_to_a_slow_reader),
         cmocka_unit_test(from_a_file_to_a_file),
         cmocka_unit_test(a_stuck_disk_holds_nothing_up),
+        cmocka_unit_test(an_open_that_comes_too_late),
         cmocka_unit_test(a_stop_flushes_files),
         cmocka_unit_test(each_call_fails),
         cmocka_unit_test(each_allocation_fails),

@@ -111,8 +111,9 @@ static int work(struct ior_job *job)
 static void drop(struct ior_job *job)
 {
     struct ior__file_task *task = task_of(job);
+    const struct ior_os *os = task->fd->os;
     if (task->kind == IOR__FILE_OPEN && task->result >= 0)
-        task->fd->fd = (int)task->result; /* nobody wants it any more: closed with the last share */
+        os->close(os->arg, (int)task->result); /* the file may be registered again by now, and opened anew */
     ior__file_task_free(task);
 }
 

@@ -484,6 +484,8 @@ void ior_runtime_free(struct ior_runtime *rt)
     rt->freeing = true;
     rt->new_contexts = 0; /* what did not start will not */
     ior__stop_all(rt, 0);
+    for (struct ior_context *cx = rt->contexts; cx; cx = cx->next)
+        cx->forced = false; /* what was ended by force, and waited for in the loop, is not waited for there any more */
     while (!ior__over(rt)) {
         rt->now_ns = rt->os->clock(rt->os->arg);
         ior__serve_commands(rt);

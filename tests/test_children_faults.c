@@ -500,6 +500,31 @@ static void one_that_cannot_be_killed(void **state)
     }
 }
 
+/* The runtime is freed while it waits for a child that was killed, and that did not die yet. */
+static void freed_while_a_killed_child_is_waited_for(void **state)
+{
+    struct probe *p = scripted_probe();
+    struct family_sh sh;
+    (void)state;
+    family_sh(&sh, "exec sleep 1000");
+    ior_id id = family_spawn(p, &sh);
+    probe_turns(p, 2);
+    wait_answer = 0;
+    ior_stop(p->cx, 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(ior_runtime_turn(p->rt, 0), 1);
+    assert_int_equal(kills, 1);
+    wait_answer = 1; /* now it is seen to be gone */
+    struct ior_runtime *rt = p->rt;
+    p->rt = NULL;
+    ior_runtime_free(rt);
+    assert_int_equal(probe_of(p, id)->exited, 1);
+    assert_int_equal(probe_of(p, id)->end, 1);
+    assert_int_equal(probe_of(p, id)->why, IOR_SHUTDOWN);
+    probe_free(p);
+    family_none_left();
+}
+
 static void without_the_calls(void **state)
 {
     struct probe *p = faulty_probe();
@@ -653,6 +678,7 @@ int main(void)
         cmocka_unit_test(a_group_that_is_gone_gets_no_signal),
         cmocka_unit_test(an_interrupted_wait_is_repeated),
         cmocka_unit_test(one_that_cannot_be_killed),
+        cmocka_unit_test(freed_while_a_killed_child_is_waited_for),
         cmocka_unit_test(without_the_calls),
 #if defined(CAN_FILTER)
         cmocka_unit_test(the_kernel_refuses),

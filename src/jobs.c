@@ -213,7 +213,6 @@ static void complete(struct ior_runtime *rt, struct ior_job *job)
     } else {
         struct ior_context *cx = job->cx;
         forget(rt->jobs, job);
-        ior__start_services(rt); /* its own may have been attached just now */
         struct ior_event ev = {.type = IOR_EV_JOB, .user = job->user};
         ev.job = job;
         cx->handler.transport(cx->self, cx, &ev);
@@ -227,6 +226,7 @@ void ior__jobs_serve(struct ior_runtime *rt)
         struct ior_command *command = ior__controller_take(pool->ctl);
         if (!command)
             break;
+        ior__start_services(rt); /* its own may have been attached just now; before: start may end what waits for it */
         complete(rt, IOR_CONTAINER(command, struct ior_job, command));
     }
 }

@@ -4,6 +4,7 @@
  * last blocks on a gate that the test opens; nothing depends on how long anything takes.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -582,6 +583,87 @@ static void each_is_completed_once_whatever_races(void **state)
     free(tasks);
 }
 
+/* ---- a service that is attached by a completion ---- */
+
+struct late {
+    struct ior_context *cx;
+    struct gate *gate;
+    struct task *behind;
+    int fd;
+    bool started;
+    unsigned early, told;
+};
+
+static int late_start(void *self, struct ior_context *cx)
+{
+    (void)cx;
+    ((struct late *)self)->started = true;
+    return 0;
+}
+
+static void late_registered(void *self, struct ior_context *cx, ior_id id, void *user)
+{
+    struct late *late = self;
+    (void)cx;
+    (void)id;
+    (void)user;
+    late->early += !late->started;
+}
+
+static void late_transport(void *self, struct ior_context *cx, const struct ior_event *ev)
+{
+    struct late *late = self;
+    (void)cx;
+    late->early += !late->started;
+    late->told += ev->type == IOR_EV_FILE;
+}
+
+static const struct ior_handler late_handler = {
+    .struct_size = sizeof(late_handler),
+    .start = late_start,
+    .registered = late_registered,
+    .transport = late_transport,
+};
+
+/* Attaches a service, and comes back only when a file of that service was looked at. */
+static void attach_and_ask(struct probe *p, struct ior_job *job)
+{
+    struct late *late = p->arg;
+    const struct ior_file_options opts = {.struct_size = sizeof(opts), .flags = IOR_FILE_READ};
+    ior_id id;
+    on_job(p, job);
+    if (late->cx)
+        return;
+    assert_int_equal(ior_attach(p->cx, &late_handler, late, &late->cx), 0);
+    assert_int_equal(ior_file_adopt(late->cx, late->fd, &opts, &id), 0);
+    assert_int_equal(ior_file_stat(late->cx, id, NULL), 0);
+    assert_int_equal(submit(p, IOR_LANE_FILES, late->behind), 0);
+    gate_await(late->gate, 1); /* the lane's one thread is done with the file */
+}
+
+static void start_comes_before_what_a_job_tells(void **state)
+{
+    struct probe *p = jobs_probe(1, 0, NULL);
+    struct gate gate;
+    struct task first, behind;
+    struct late late = {.gate = &gate, .behind = &behind, .fd = open("/dev/null", O_RDONLY | O_CLOEXEC)};
+    (void)state;
+    assert_true(late.fd >= 0);
+    gate_init(&gate);
+    task_init(&first, NULL, 0);
+    task_init(&behind, &gate, 0);
+    p->arg = &late;
+    p->on_job = attach_and_ask;
+    assert_int_equal(submit(p, IOR_LANE_USER, &first), 0);
+    probe_until(p, late.told == 1);
+    gate_open(&gate);
+    probe_until(p, p->jobs == 2);
+    assert_true(late.started);
+    assert_int_equal(late.early, 0);
+    probe_free(p);
+    gate_deinit(&gate);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -599,6 +681,7 @@ int main(void)
         cmocka_unit_test(a_job_that_cannot_be_abandoned_is_awaited),
         cmocka_unit_test(a_forked_child_may_only_free),
         cmocka_unit_test(each_is_completed_once_whatever_races),
+        cmocka_unit_test(start_comes_before_what_a_job_tells),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

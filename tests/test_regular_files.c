@@ -832,6 +832,29 @@ static void each_allocation_fails(void **state)
     assert_true(nth > 15);
 }
 
+/* No memory to open it at first, and by the time there is, it holds all that it may: it is opened all the same. */
+static void no_memory_to_open_and_then_full(void **state)
+{
+    (void)state;
+    live_alloc_start();
+    for (uint64_t nth = 1; nth < 12; nth++) {
+        struct bench *b = bench_new();
+        live_alloc_fail(nth, true);
+        ior_id id = 0;
+        int err = ior_file_open(
+            b->p->cx, b->path, FILE_OPTIONS(.flags = IOR_FILE_WRITE | IOR_FILE_CREATE, .high_bytes = 10), &id);
+        live_alloc_fail(0, false);
+        if (err == 0) {
+            assert_int_equal(ior_send(b->p->cx, id, "0123456789ab", 12), 1);
+            probe_until(b->p, probe_of(b->p, id)->drained == 1);
+            assert_int_equal(ior_close(b->p->cx, id, IOR_NEVER), 0);
+            assert_int_equal(ended(b, id)->written, 12);
+        }
+        bench_free(b);
+    }
+    live_alloc_stop();
+}
+
 static void the_system_has_no_thread(void **state)
 {
     struct bench *b = bench_new();
@@ -908,6 +931,7 @@ int main(void)
         cmocka_unit_test(a_stop_flushes_files),
         cmocka_unit_test(each_call_fails),
         cmocka_unit_test(each_allocation_fails),
+        cmocka_unit_test(no_memory_to_open_and_then_full),
         cmocka_unit_test(the_system_has_no_thread),
         cmocka_unit_test(a_forked_child_may_only_free),
     };

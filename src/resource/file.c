@@ -115,6 +115,23 @@ struct ior_buf *ior_file_take(struct ior_context *cx, const struct ior_event *ev
     return ior__file_task_wrap(ior__file_of(res)->telling, &ior__file_of(res)->taken);
 }
 
+/* ---- opening ---- */
+
+static int start_open(struct ior__file *file)
+{
+    struct ior__file_task *task = ior__file_task_new(file, IOR__FILE_OPEN, file->path_size);
+    if (!task)
+        return -ENOMEM;
+    memcpy(task->bytes, file->path, file->path_size);
+    task->flags = file->flags;
+    task->mode = file->mode;
+    if (ior__file_task_start(file, task) < 0) {
+        ior__file_task_free(task);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
 /* ---- what was sent ---- */
 
 /* Copies the bytes of the pieces from `skip` on, and lets them be written: -errno, nothing has changed. */
@@ -162,7 +179,11 @@ static ssize_t write_sent(struct ior_resource *res, const struct iovec *iov, int
         done = file->sent; /* an error behind some bytes is met again, or is over */
         file->write_at += done;
     }
-    if (!file->task && ior__file_is_open(file) && !ior__file_next_op(file, res->written + done)) {
+    if (!file->task && !ior__file_is_open(file)) { /* there was no memory: while it is full, only this asks again */
+        int err = start_open(file);
+        return err < 0 ? err : -EAGAIN;
+    }
+    if (!file->task && !ior__file_next_op(file, res->written + done)) {
         int err = write_front(file, iov, n, done);
         if (err < 0 && done == 0)
             return err;
@@ -173,21 +194,6 @@ static ssize_t write_sent(struct ior_resource *res, const struct iovec *iov, int
 }
 
 /* ---- the resource ---- */
-
-static int start_open(struct ior__file *file)
-{
-    struct ior__file_task *task = ior__file_task_new(file, IOR__FILE_OPEN, file->path_size);
-    if (!task)
-        return -ENOMEM;
-    memcpy(task->bytes, file->path, file->path_size);
-    task->flags = file->flags;
-    task->mode = file->mode;
-    if (ior__file_task_start(file, task) < 0) {
-        ior__file_task_free(task);
-        return -ENOMEM;
-    }
-    return 0;
-}
 
 static unsigned interests(struct ior_resource *res)
 {

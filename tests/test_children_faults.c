@@ -453,6 +453,27 @@ static void a_group_that_is_gone_gets_no_signal(void **state)
     family_none_left();
 }
 
+/* Nor one whose first process somebody else reaped, before the loop saw it. */
+static void a_group_that_others_reaped_gets_no_signal(void **state)
+{
+    struct probe *p = scripted_probe();
+    struct family_sh sh;
+    pid_t pid = 0;
+    (void)state;
+    family_sh(&sh, "exit 0");
+    sh.opts.new_group = sh.opts.whole_group = true;
+    ior_id id = family_spawn(p, &sh);
+    assert_int_equal(ior_child_pid(p->cx, id, &pid), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(ior_kill(p->cx, id, SIGKILL), -ESRCH);
+    assert_int_equal(ior_close(p->cx, id, 0), 0);
+    assert_int_equal(kills, 0);
+    probe_until(p, probe_of(p, id)->end == 1);
+    assert_int_equal(probe_of(p, id)->error, ECHILD);
+    probe_free(p);
+    family_none_left();
+}
+
 static void an_interrupted_wait_is_repeated(void **state)
 {
     struct probe *p = scripted_probe();
@@ -676,6 +697,7 @@ int main(void)
         cmocka_unit_test(each_fd_is_the_last),
         cmocka_unit_test(somebody_else_reaps_it),
         cmocka_unit_test(a_group_that_is_gone_gets_no_signal),
+        cmocka_unit_test(a_group_that_others_reaped_gets_no_signal),
         cmocka_unit_test(an_interrupted_wait_is_repeated),
         cmocka_unit_test(one_that_cannot_be_killed),
         cmocka_unit_test(freed_while_a_killed_child_is_waited_for),

@@ -32,11 +32,18 @@ static int wait_for(const struct ior__child *child, uint64_t timeout_ns, bool re
     return os->processes->wait(os->arg, child->base.fd, timeout_ns, reap, ret);
 }
 
+/* A group is named by a number, which may be another's once the process was reaped, by whomever. */
+static bool group_is_gone(const struct ior__child *child)
+{
+    struct ior_exit exit;
+    return wait_for(child, 0, false, &exit) == -ECHILD;
+}
+
 static int send_signal(const struct ior__child *child, int signo)
 {
     const struct ior_os *os = child->os;
-    if (child->gone)
-        return -ESRCH; /* its number may be another's by now, for a group */
+    if (child->gone || (child->group && group_is_gone(child)))
+        return -ESRCH;
     return os->processes->kill(os->arg, child->base.fd, child->pid, child->group, signo);
 }
 

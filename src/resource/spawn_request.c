@@ -10,7 +10,12 @@
 
 #include "child.h"
 
+#if defined(__APPLE__)
+#include <crt_externs.h>
+#define environ (*_NSGetEnviron()) /* shared libraries have no other */
+#else
 extern char **environ;
+#endif
 
 #define MAP_MOST (IOR_CHILD_FDS_MAX + 3)
 

@@ -832,6 +832,33 @@ static void each_allocation_fails(void **state)
     assert_true(nth > 15);
 }
 
+/* A file that was handed back needs a thread where it is registered again, too. */
+static void no_thread_where_it_is_registered_again(void **state)
+{
+    struct bench *a = bench_new();
+    struct bench *b = bench_new();
+    ior_id again = 4711;
+    (void)state;
+    make_file(a, 10);
+    a->p->keep = true;
+    ior_id id = open_file(a, FILE_OPTIONS(.flags = IOR_FILE_READ | IOR_FILE_STREAM));
+    assert_int_equal(ior_unregister(a->p->cx, id), 0);
+    struct ior_resource *res = ended(a, id)->handed;
+    probe_of(a->p, id)->handed = NULL;
+    b->disk.os.blocking = NULL;
+    assert_int_equal(ior_register(b->p->cx, res, &again), -ENOSYS);
+    b->disk.os.blocking = &b->disk.blocking;
+    b->disk.error = EAGAIN;
+    b->disk.fail[DISK_THREAD] = 1;
+    assert_int_equal(ior_register(b->p->cx, res, &again), -EAGAIN);
+    assert_int_equal(again, 4711);
+    b->disk.fail[DISK_THREAD] = 0;
+    assert_int_equal(ior_register(b->p->cx, res, &again), 0);
+    assert_int_equal(ended(b, again)->bytes, 10);
+    bench_free(a);
+    bench_free(b);
+}
+
 /* No memory to open it at first, and by the time there is, it holds all that it may: it is opened all the same. */
 static void no_memory_to_open_and_then_full(void **state)
 {
@@ -932,6 +959,7 @@ int main(void)
         cmocka_unit_test(each_call_fails),
         cmocka_unit_test(each_allocation_fails),
         cmocka_unit_test(no_memory_to_open_and_then_full),
+        cmocka_unit_test(no_thread_where_it_is_registered_again),
         cmocka_unit_test(the_system_has_no_thread),
         cmocka_unit_test(a_forked_child_may_only_free),
     };

@@ -12,7 +12,9 @@
  *
  * IOR_EV_OPEN is told when the file is open; operations and sends may come before. Where it cannot be opened END has
  * the cause. ior_close ends a file in order: what was asked for and sent is done first. ior_unregister ends it now;
- * what is under way then may still be done, but is not told.
+ * what is under way then may still be done, but is not told. A file that is registered again goes on behind what was
+ * told and written, and needs a thread there, too (-EAGAIN, -ENOSYS); bytes that were under way are written once more,
+ * which with APPEND means twice.
  */
 #ifndef IOREACTOR_FILE_H
 #define IOREACTOR_FILE_H

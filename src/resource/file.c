@@ -325,6 +325,9 @@ static const struct ior__marks *marks(const struct ior_resource *res)
 static int enter(struct ior_context *cx, struct ior_resource *res, ior_id *ret_id)
 {
     uint32_t open = ior__file_is_open(ior__file_of(res)) ? IOR__TELL_OPEN : 0u;
+    int err = ior__task_prepare(cx, IOR_LANE_FILES);
+    if (err < 0)
+        return err; /* it would wait for a thread that never comes */
     return ior__attach_resource(cx, res, IOR__TELL_REGISTERED | open, ret_id);
 }
 

@@ -868,8 +868,8 @@ static void no_memory_to_open_and_then_full(void **state)
         struct bench *b = bench_new();
         live_alloc_fail(nth, true);
         ior_id id = 0;
-        int err = ior_file_open(
-            b->p->cx, b->path, FILE_OPTIONS(.flags = IOR_FILE_WRITE | IOR_FILE_CREATE, .high_bytes = 10), &id);
+        int err = ior_file_open(b->p->cx, b->path,
+                                FILE_OPTIONS(.flags = IOR_FILE_WRITE | IOR_FILE_CREATE, .high_bytes = 10), &id);
         live_alloc_fail(0, false);
         if (err == 0) {
             assert_int_equal(ior_send(b->p->cx, id, "0123456789ab", 12), 1);

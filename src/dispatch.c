@@ -64,6 +64,9 @@ void ior__tell_pending(struct ior_resource *res)
 {
     struct ior_context *cx = res->cx;
     if (res->bits & IOR__TELL_REGISTERED) {
+        ior__start_services(cx->rt); /* its own may have been attached in this turn: start comes first */
+        if (res->bits & IOR__ENDING)
+            return;
         res->bits &= ~(uint32_t)IOR__TELL_REGISTERED;
         if (cx->handler.registered)
             cx->handler.registered(cx->self, cx, res->id, res->user);

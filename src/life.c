@@ -537,6 +537,7 @@ static void sweep_ready(struct ior_runtime *rt)
 /* Step 6. What ends in these callbacks has its turn next time. */
 void ior__end_resources(struct ior_runtime *rt)
 {
+    ior__start_services(rt); /* of those that were attached in this turn: no END comes before */
     struct ior_resource *res = ior__queue_take(&rt->ended);
     for (struct ior_resource *at = res; at; at = at->next_work) {
         if (at->bits & IOR__IN_READY) {

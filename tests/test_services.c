@@ -353,6 +353,37 @@ static void attached_in_a_callback(void **state)
     rec_free(a);
 }
 
+/* All that can be told within the turn of the attaching: output that drained, and an end. */
+static void attach_and_use(struct recorder *r, const struct ior_event *ev)
+{
+    const struct ior_stream_options small = {.struct_size = sizeof(small), .high_bytes = 4, .low_bytes = 1};
+    int fd;
+    if (ev->type != IOR_EV_DATA || attached != NULL)
+        return;
+    attached = rec_attach(r);
+    ior_id id = rec_stream(attached, &small, &fd);
+    assert_int_equal(rec_send_text(attached, id, "much more"), 1);
+    assert_int_equal(ior_unregister(attached->cx, rec_stream(attached, NULL, &fd)), 0);
+}
+
+static void start_comes_before_all_else(void **state)
+{
+    struct recorder *a = rec_new();
+    int fd;
+    (void)state;
+    attached = NULL;
+    rec_stream(a, NULL, &fd);
+    a->on_event = attach_and_use;
+    script_say_text(a->script, fd, "go");
+    rec_settle(a);
+    assert_int_equal(strncmp(rec_lines(attached), "start\n", 6), 0);
+    assert_non_null(strstr(rec_lines(attached), "drained"));
+    assert_non_null(strstr(rec_lines(attached), "end"));
+    rec_close_runtime(a);
+    rec_free_attached(attached);
+    rec_free(a);
+}
+
 /* ---- all of them ---- */
 
 static void one_stops_all(void **state)
@@ -421,6 +452,7 @@ int main(void)
         cmocka_unit_test(a_failing_late_start_detaches),
         cmocka_unit_test(what_start_makes_is_told),
         cmocka_unit_test(attached_in_a_callback),
+        cmocka_unit_test(start_comes_before_all_else),
         cmocka_unit_test(one_stops_all),
         cmocka_unit_test(a_failing_wait_is_told_to_all),
         cmocka_unit_test(bad_arguments),

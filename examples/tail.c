@@ -40,6 +40,7 @@ struct file {
     struct track now;   /* what has the name */
     struct track older; /* what had it before */
     bool told_missing;
+    bool look_again; /* it was rotated once more, but the older one has still to be read */
 };
 
 struct tail {
@@ -141,12 +142,19 @@ static bool read_on(struct tail *tail, const struct file *file, struct track *tr
     return !track->pending;
 }
 
+static void look(struct tail *tail, struct file *file);
+
 /* The older one first: its lines are older. */
 static bool read_file(struct tail *tail, struct file *file)
 {
     struct line_of line = {tail, file};
     if (!read_on(tail, file, &file->older))
         return false;
+    if (file->look_again && !tail->full) {
+        look(tail, file); /* what was the newer one is the older one now */
+        if (!read_on(tail, file, &file->older))
+            return false;
+    }
     if (file->older.is_over && !tail->full) {
         track_finish(&file->older, print_line, &line);
         forget_track(tail, &file->older);
@@ -179,6 +187,19 @@ static int watch_track(struct tail *tail, struct track *track)
                            &track->watch);
 }
 
+/* Rotated twice: the oldest is read to its end now. Where stdout takes no more, the newest is looked for later. */
+static bool older_is_read(struct tail *tail, struct file *file)
+{
+    file->look_again = false;
+    if (file->older.fd < 0)
+        return true;
+    file->older.pending = true;
+    while (!read_on(tail, file, &file->older) && !tail->full) {
+    }
+    file->look_again = tail->full;
+    return !file->look_again;
+}
+
 /* Looks what has the name now. */
 static void look(struct tail *tail, struct file *file)
 {
@@ -195,7 +216,7 @@ static void look(struct tail *tail, struct file *file)
         return;
     }
     file->told_missing = false;
-    if (track_is_same(&found, &file->now) || track_is_same(&found, &file->older)) {
+    if (track_is_same(&found, &file->now) || track_is_same(&found, &file->older) || !older_is_read(tail, file)) {
         track_close(&found);
         return;
     }
@@ -206,9 +227,6 @@ static void look(struct tail *tail, struct file *file)
         return;
     }
     if (file->older.fd >= 0) {
-        file->older.pending = true; /* rotated twice: what is left of the oldest is read now */
-        while (!read_on(tail, file, &file->older) && !tail->full) {
-        }
         track_finish(&file->older, print_line, &line);
         forget_track(tail, &file->older);
     }

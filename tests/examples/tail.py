@@ -249,6 +249,34 @@ def test_a_reader_that_does_not_read_holds_it_up():
                 it.stop()
 
 
+def test_rotated_twice_while_nobody_reads():
+    """The oldest file is kept until stdout has taken all of it; then the newest is looked for."""
+    with folder() as path, tempfile.TemporaryFile(mode="w+") as err:
+        log, mark = f"{path}/log", f"{path}/mark"
+        write(log, "")
+        write(mark, "")
+        with spawn(path_of("tail"), "--lines", "0", log, mark, stderr=err) as process:
+            def says(text):
+                until(lambda: text in os.pread(err.fileno(), 1 << 16, 0).decode(), text)
+
+            until(lambda: catches(process, signal.SIGTERM), "it runs")
+            wanted = [f"{log}: line {i} of the first" for i in range(100_000)]
+            write(log, "".join(f"line {i} of the first\n" for i in range(100_000)))
+            until(lambda: asleep(process), "it waits for its reader")
+            for name in ["second", "third"]:
+                os.rename(log, f"{path}/before.{name}")
+                write(log, f"the {name}\n")
+                wanted.append(f"{log}: the {name}")
+                if name == "second":
+                    says(f"{log}: was replaced")
+            os.rename(mark, f"{path}/before.mark")
+            write(mark, "")
+            says(f"{mark}: was replaced")  # then it has seen what was before
+            it = Tail(process, err)
+            it.has(*wanted)
+            it.stop()
+
+
 def asleep(process):
     with open(f"/proc/{process.pid}/stat", encoding="ascii") as file:
         return file.read().rsplit(")", 1)[1].split()[0] == "S"

@@ -141,7 +141,7 @@ bool ior__file_next_op(struct ior__file *file, uint64_t written)
     if (!task || file->task || !ior__file_is_open(file) || task->after > written)
         return false;
     if (ior__file_task_start(file, task) < 0)
-        return false; /* no thread, in a runtime that was entered just now: tried again by handle_io */
+        return false; /* it does not: the lane has had a thread since the file was registered */
     (void)take_op(file);
     return true;
 }

@@ -327,6 +327,7 @@ struct ior__timer_node *ior__timers_pop(struct ior__timers *timers, uint64_t now
         if (node->key == first.key) {
             node->queued_key = 0;
             take_out(timers, 0);
+            (void)clean_first(timers); /* the turn's budget may end here */
             return node;
         }
         fill(timers, 0, queue_as_is(node)); /* it was moved later */

@@ -117,6 +117,24 @@ static void r77_time_has_64_bits(void **state)
     }
 }
 
+/* A turn that ends with its budget of timers leaves nothing in front that was cancelled: idle is idle. */
+static void cancelled_behind_the_last_one_is_not_waited_for(void **state)
+{
+    struct ior_config config = {.timers = 1};
+    struct recorder *r = rec_new_with(&config);
+    (void)state;
+    for (int i = 1; i <= 8; i++)
+        rec_timer(r, MS, i);
+    ior_timer_id far = rec_timer(r, 1000 * MS, 9);
+    assert_int_equal(ior_timer_cancel(r->cx, far), 0);
+    script_advance(r->script, MS);
+    for (int i = 1; i <= 8; i++)
+        rec_turn(r);
+    rec_expect(r, "timer 1\ntimer 2\ntimer 3\ntimer 4\ntimer 5\ntimer 6\ntimer 7\ntimer 8\n");
+    assert_true(ior_runtime_deadline(r->rt) == IOR_NEVER);
+    rec_free(r);
+}
+
 static void r42_far_future(void **state)
 {
     struct recorder *r = rec_new();
@@ -479,6 +497,7 @@ int main(void)
         cmocka_unit_test(zero_fires_in_the_next_turn),
         cmocka_unit_test(r44_overdue_means_no_wait),
         cmocka_unit_test(r77_time_has_64_bits),
+        cmocka_unit_test(cancelled_behind_the_last_one_is_not_waited_for),
         cmocka_unit_test(r42_far_future),
         cmocka_unit_test(moved),
         cmocka_unit_test(moved_is_armed_anew_among_ties),

@@ -146,12 +146,32 @@ static bool accept_one(struct watch *watch, struct stash *stash)
     return watch->file->bound->queue_len > 0;
 }
 
+/*
+ * The number may be another file's by now, where somebody closed the fd. What a receive, or an accept, answers there is
+ * its end.
+ */
+static int wrong_file(const struct watch *watch)
+{
+    bool receives = (watch->interest & IOR_RECEIVES) != 0;
+    switch (watch->file->kind) {
+    case FILE_STREAM:
+        return receives ? 0 : -EINVAL;
+    case FILE_LISTENER:
+        return receives ? -ENOTCONN : 0;
+    default:
+        return -ENOTSOCK;
+    }
+}
+
 void ior__done_work(struct watch *watch)
 {
     struct stash *stash = stash_of(watch->node, watch->fd);
     struct ior_sim *sim = watch->node->sim;
-    bool more = watch->file->kind == FILE_STREAM || watch->file->kind == FILE_LISTENER;
+    int wrong = wrong_file(watch);
+    bool more = wrong == 0;
 
+    if (wrong < 0)
+        is_over(stash, wrong);
     sim->in_work = true;
     while (more && !stash->ended && !is_full(stash)) {
         if (watch->file->kind == FILE_STREAM)

@@ -592,6 +592,28 @@ static void each_call_fails(void **state)
     close(keep);
 }
 
+/* A terminal that was its caller's alone is so after a request that failed. */
+static void a_failure_leaves_the_lock_of_the_caller(void **state)
+{
+    (void)state;
+#if defined(TIOCGEXCL)
+    for (int nth = 1; nth <= 3; nth++) {
+        struct ior_config config = fake_config();
+        struct probe *p = probe_new(&config);
+        int slave = open_slave(0), exclusive = 0;
+        ior_id id = 77;
+        assert_int_equal(ioctl(slave, TIOCEXCL), 0);
+        failing_call = nth;
+        assert_int_equal(ior_serial_adopt(p->cx, slave, SERIAL(.exclusive = true), &id), -EIO);
+        assert_int_equal(ioctl(slave, TIOCGEXCL, &exclusive), 0);
+        assert_int_equal(exclusive, 1);
+        assert_int_equal(ioctl(slave, TIOCNXCL), 0);
+        close(slave);
+        probe_free(p);
+    }
+#endif
+}
+
 static void each_allocation_fails(void **state)
 {
     int keep = open_slave(0);
@@ -802,6 +824,7 @@ int main(void)
         TERMINAL_TEST(a_close_waits_for_what_the_device_has_to_send),
         TERMINAL_TEST(a_stuck_device_is_left_at_the_deadline),
         TERMINAL_TEST(each_call_fails),
+        TERMINAL_TEST(a_failure_leaves_the_lock_of_the_caller),
         TERMINAL_TEST(each_allocation_fails),
         TERMINAL_TEST(where_there_are_none),
         TERMINAL_TEST(a_forked_child_restores_nothing),

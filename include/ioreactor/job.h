@@ -65,8 +65,8 @@ struct ior_job {
 /*
  * Queues a job. Exactly one completion follows, from the loop, never inside a request. Errors: -EAGAIN (the lane's
  * queue is full, or the system has no thread for a lane without one: nothing happened, the job is the caller's),
- * -EBUSY (it is submitted already), -ESHUTDOWN, -ENOMEM, -ENOSYS (the runtime's struct ior_os has no threads: a
- * simulation), -EINVAL (no such lane, no work).
+ * -EBUSY (it is submitted already), -ESHUTDOWN, -ENOMEM, -ENOSPC (2^24 jobs), -ENOSYS (the runtime's struct ior_os has
+ * no threads: a simulation), -EINVAL (no such lane, no work).
  */
 IOR_API int ior_job_submit(struct ior_context *cx, unsigned lane, struct ior_job *job, ior_job_id *ret_id);
 

@@ -47,8 +47,9 @@ struct ior_signal_options {
  *
  * At the end, before END is told, what this call blocked is unblocked again, unless keep_blocked is set, another
  * resource of the runtime asks for it still, or the loop has moved to another thread since. A signal that waits
- * there untold then has the effect it would have had without the library. SIGPIPE, too, can be asked for: those that
- * the library's own writes would raise are not among them.
+ * there untold then has the effect it would have had without the library. Runtimes do not know of each other: where two
+ * of one thread ask for the same number, use keep_blocked for the one that ends first. SIGPIPE, too, can be asked for:
+ * those that the library's own writes would raise are not among them.
  *
  * Errors: -EINVAL (no number, not a signal, or one of SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, which do not
  * wait for anybody), -ENOSYS, -EMFILE, -ENFILE, -ENOMEM.

@@ -18,8 +18,8 @@
 struct serial {
     struct ior__stream stream;
     struct ior_os_tty found, asked;
-    bool exclusive;
-    bool blocking; /* it was when it came */
+    bool exclusive, locked; /* asked for; in force */
+    bool blocking;          /* it was when it came */
     bool in_force;
 };
 
@@ -36,8 +36,9 @@ static struct serial *serial_of(const struct ior_resource *res)
 static void put_back(struct serial *serial, const struct ior_os *os, int fd)
 {
     int err = os->tty_set(os->arg, fd, &serial->found);
-    if (serial->exclusive)
+    if (serial->locked)
         (void)os->tty_ask(os->arg, fd, IOR_TTY_SHARED);
+    serial->locked = false;
     if (serial->blocking)
         (void)os->set_nonblock(os->arg, fd, false);
     if (err < 0 && err != -EIO) /* EIO: it was hung up, and has no settings any more */
@@ -58,6 +59,7 @@ static int apply(struct ior_resource *res)
         err = -EINVAL;
     if (err == 0 && serial->exclusive)
         err = os->tty_ask(os->arg, res->fd, IOR_TTY_EXCLUSIVE);
+    serial->locked = serial->exclusive && err == 0;
     if (err < 0) {
         if (was >= 0)
             put_back(serial, os, res->fd);

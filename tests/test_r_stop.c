@@ -150,7 +150,7 @@ static void r60_a_forked_child_leaves_alone_what_is_the_parents(void **state)
     const struct ior_spawn_options cat = {.struct_size = sizeof(cat), .argv = argv};
     struct probe *p = probe_new(NULL);
     char *dir = net_temp_dir();
-    char paths[2][256], text[300];
+    char paths[2][256], text[sizeof(paths) + 8]; /* gcc takes a path for as long as both */
     struct ior_addr addr;
     ior_id id, process;
     (void)state;

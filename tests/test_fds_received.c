@@ -24,7 +24,7 @@
 
 static struct {
     unsigned told, count, lost;
-    size_t bytes_before; /* that were told before the last FDS */
+    uint64_t bytes_before; /* that were told before the last FDS */
     int taken[8];
     unsigned taken_n;
     unsigned take;                        /* how many of each set */

@@ -531,7 +531,7 @@ static void send_some(struct story *s)
         return;
     for (uint64_t n = 1 + draw(s, draw(s, 8) ? 4 : 60); n > 0 && s->sent_n < SENT_MOST; n--) {
         unsigned char bytes[1500];
-        size_t len = draw(s, 30) == 0 ? 0 : HEAD + draw(s, draw(s, 5) ? 50 : sizeof(bytes) - HEAD);
+        size_t len = draw(s, 30) == 0 ? 0 : (size_t)(HEAD + draw(s, draw(s, 5) ? 50 : sizeof(bytes) - HEAD));
         int to = at->peer >= 0 ? at->peer : (int)draw(s, SOCKETS);
         if (s->sockets[to].family != at->family)
             continue;

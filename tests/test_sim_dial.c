@@ -320,7 +320,7 @@ static void each_call_fails(void **state)
         init(&w, seed, NULL, true);
         play(&w);
         uint64_t calls = ior_sim_calls(w.sim);
-        struct ior_sim_call_info *infos = calloc(calls, sizeof(*infos));
+        struct ior_sim_call_info *infos = calloc((size_t)calls, sizeof(*infos));
         assert_non_null(infos);
         for (uint64_t i = 0; i < calls; i++)
             assert_int_equal(ior_sim_call_at(w.sim, i, &infos[i]), 0);

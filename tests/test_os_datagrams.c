@@ -161,6 +161,8 @@ static void errors_are_the_first_ones(void **state)
     struct ior_os_datagram out[3] = {{.bytes = (void *)(uintptr_t) "x", .len = 1, .peer = &there},
                                      {.bytes = (void *)(uintptr_t) "y", .len = 1, .peer = &broadcast},
                                      {.bytes = (void *)(uintptr_t) "z", .len = 1, .peer = &there}};
+    char byte;
+    struct ior_os_datagram in[3] = {{.bytes = &byte, .len = 1}, {.bytes = &byte, .len = 1}, {.bytes = &byte, .len = 1}};
     (void)state;
     broadcast.sin_addr.s_addr = htonl(0x7fffffff);
     for (int i = 0; i < 3; i++)
@@ -169,12 +171,12 @@ static void errors_are_the_first_ones(void **state)
         assert_int_equal(send_all(each, sender, out, 3), 1);
         assert_int_equal(send_all(each, sender, out + 1, 2), -EACCES);
         assert_int_equal(send_all(each, -1, out, 3), -EBADF);
-        assert_int_equal(recv_all(each, -1, out, 3), -EBADF);
+        assert_int_equal(recv_all(each, -1, in, 3), -EBADF);
     }
     assert_int_equal(send_all(false, sender, out, 0), -EINVAL);
-    assert_int_equal(recv_all(false, sender, out, 0), -EINVAL);
-    assert_int_equal(ior__os_recv_error(NULL, sender, out), -EAGAIN);
-    assert_int_equal(ior__os_recv_error(NULL, -1, out), -EBADF);
+    assert_int_equal(recv_all(false, sender, in, 0), -EINVAL);
+    assert_int_equal(ior__os_recv_error(NULL, sender, in), -EAGAIN);
+    assert_int_equal(ior__os_recv_error(NULL, -1, in), -EBADF);
     net_close(&fd);
     net_close(&sender);
 }

@@ -56,53 +56,51 @@ struct control {
 
 /* ---- where it came to, or is to leave from ---- */
 
+/* Whether there was room for it. */
 #if defined(IP_PKTINFO)
-static void local_v4(struct ior_os_datagram *datagram, const struct cmsghdr *cmsg)
+static bool local_v4(struct ior_os_datagram *datagram, const struct cmsghdr *cmsg)
 {
     struct in_pktinfo info;
     struct sockaddr_in in = {.sin_family = AF_INET};
+    if (datagram->local_len < sizeof(in))
+        return false;
     memcpy(&info, CMSG_DATA(cmsg), sizeof(info));
     in.sin_addr = info.ipi_addr;
-    if (datagram->local_len < sizeof(in))
-        return;
     memcpy(datagram->local, &in, sizeof(in));
     datagram->local_len = sizeof(in);
     datagram->interface = (uint32_t)info.ipi_ifindex;
+    return true;
 }
 #endif
 
-static void local_v6(struct ior_os_datagram *datagram, const struct cmsghdr *cmsg)
+static bool local_v6(struct ior_os_datagram *datagram, const struct cmsghdr *cmsg)
 {
     struct in6_pktinfo info;
     struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+    if (datagram->local_len < sizeof(in6))
+        return false;
     memcpy(&info, CMSG_DATA(cmsg), sizeof(info));
     in6.sin6_addr = info.ipi6_addr;
     if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
         in6.sin6_scope_id = (uint32_t)info.ipi6_ifindex;
-    if (datagram->local_len < sizeof(in6))
-        return;
     memcpy(datagram->local, &in6, sizeof(in6));
     datagram->local_len = sizeof(in6);
     datagram->interface = (uint32_t)info.ipi6_ifindex;
+    return true;
 }
 
 static void read_local(struct ior_os_datagram *datagram, struct msghdr *msg)
 {
-    uint32_t room = datagram->local_len;
     bool found = false;
     for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg && !found; cmsg = ior__cmsg_next(msg, cmsg)) {
-        found = true;
 #if defined(IP_PKTINFO)
         if (cmsg->cmsg_level == IPPROTO_IP && cmsg->cmsg_type == IP_PKTINFO)
-            local_v4(datagram, cmsg);
-        else
+            found = local_v4(datagram, cmsg);
 #endif
-            if (cmsg->cmsg_level == IPPROTO_IPV6 && cmsg->cmsg_type == IPV6_PKTINFO)
-            local_v6(datagram, cmsg);
-        else
-            found = false;
+        if (cmsg->cmsg_level == IPPROTO_IPV6 && cmsg->cmsg_type == IPV6_PKTINFO)
+            found = local_v6(datagram, cmsg);
     }
-    if (!found || room == 0)
+    if (!found)
         datagram->local_len = 0;
 }
 

@@ -498,10 +498,12 @@ static void fds_that_cannot_be_sent(void **state)
     assert_int_equal(os->send_fds(os->arg, 1, "x", 1, fds, 0), -EINVAL);
     assert_int_equal(os->send_fds(os->arg, 1, "x", 1, fds, IOR_FDS_MAX + 1), -EINVAL);
     assert_int_equal(kernel.sends, 0);
+#if defined(__GLIBC__) /* elsewhere the library asks the kernel itself */
     kernel.send_errors[0] = ETOOMANYREFS;
     assert_int_equal(os->send_fds(os->arg, 1, "x", 1, fds, 1), -ETOOMANYREFS);
     assert_int_equal(os->send_fds(os->arg, 1, "x", 1, fds, IOR_FDS_MAX), 1);
     assert_int_equal(kernel.type, SCM_RIGHTS);
+#endif
 }
 
 int main(void)

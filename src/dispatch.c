@@ -170,8 +170,6 @@ static void serve_ready(struct ior_runtime *rt, struct ior_resource *res)
 {
     unsigned io = res->pending;
     res->pending = 0;
-    if (res->bits & IOR__ENDING)
-        return;
     ior__tell_pending(res);
     if (res->bits & IOR__ENDING)
         return;

@@ -15,15 +15,15 @@
 #ifndef _FILE_OFFSET_BITS
 #define _FILE_OFFSET_BITS 64
 #endif
-#include <ioreactor/file.h>
 #include <ioreactor/os.h>
 #include <ioreactor/time.h>
 
+#include "engine/engine.h"
 #include "fence.h"
-#include "os_datagrams.h"
-#include "os_processes.h"
-#include "os_kinds.h"
 #include "lookup.h"
+#include "os_datagrams.h"
+#include "os_kinds.h"
+#include "os_processes.h"
 #include "random.h"
 #include "util.h"
 
@@ -95,19 +95,6 @@ static void os_sleep(void *arg, uint64_t ns)
 
 /* ---- fds ---- */
 
-/* Moves a new fd out of the way of stdin, stdout and stderr; `fd` may be negative, then errno is the answer. */
-static int above_stdio(int fd)
-{
-    if (fd < 0)
-        return -errno;
-    if (IOR_LIKELY(fd >= FD_LOWEST))
-        return fd;
-    int moved = fcntl(fd, F_DUPFD_CLOEXEC, FD_LOWEST);
-    int err = errno;
-    close(fd);
-    return moved < 0 ? -err : moved;
-}
-
 static int os_set_nonblock(void *arg, int fd, bool on)
 {
     int flags = fcntl(fd, F_GETFL);
@@ -155,7 +142,7 @@ static int os_socket(void *arg, int domain, int type, int protocol)
 #if !defined(FLAGS_BY_FCNTL)
     type |= SOCK_NONBLOCK | SOCK_CLOEXEC;
 #endif
-    int fd = above_stdio(socket(domain, type, protocol));
+    int fd = ior__above_stdio(socket(domain, type, protocol));
     return fd < 0 ? fd : finish_socket(fd);
 }
 
@@ -174,9 +161,9 @@ static int os_accept(void *arg, int fd, struct ior_addr *peer)
 
     (void)arg;
 #if !defined(FLAGS_BY_FCNTL) && !defined(__APPLE__)
-    int conn = above_stdio(accept4(fd, (struct sockaddr *)(void *)from.raw, &len, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    int conn = ior__above_stdio(accept4(fd, (struct sockaddr *)(void *)from.raw, &len, SOCK_NONBLOCK | SOCK_CLOEXEC));
 #else
-    int conn = above_stdio(accept(fd, (struct sockaddr *)(void *)from.raw, &len));
+    int conn = ior__above_stdio(accept(fd, (struct sockaddr *)(void *)from.raw, &len));
 #endif
     if (conn < 0)
         return conn;
@@ -362,7 +349,7 @@ static ssize_t os_sendfile(void *arg, int out, int in, uint64_t offset, size_t l
 #endif
 }
 
-static ssize_t os_pread(void *arg, int fd, void *bytes, size_t len, uint64_t offset)
+ssize_t ior__os_pread(void *arg, int fd, void *bytes, size_t len, uint64_t offset)
 {
     (void)arg;
     if (offset > INT64_MAX)
@@ -466,104 +453,8 @@ static int os_path_unlink(void *arg, const char *path)
     return unlink(path) < 0 ? -errno : 0;
 }
 
-/* ---- regular files ---- */
-
-static int open_flags(unsigned flags)
-{
-    /* Non-blocking, so that opening a FIFO does not wait for its other end before it is refused. */
-    int mode = O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-    bool both = (flags & IOR_FILE_READ) && (flags & IOR_FILE_WRITE);
-
-    mode |= both ? O_RDWR : (flags & IOR_FILE_WRITE) ? O_WRONLY : O_RDONLY;
-    mode |= (flags & IOR_FILE_CREATE) ? O_CREAT : 0;
-    mode |= (flags & IOR_FILE_EXCLUSIVE) ? O_EXCL : 0;
-    mode |= (flags & IOR_FILE_TRUNCATE) ? O_TRUNC : 0;
-    mode |= (flags & IOR_FILE_APPEND) ? O_APPEND : 0;
-    return mode;
-}
-
-static int os_file_open(void *arg, const char *path, unsigned flags, unsigned mode)
-{
-    struct stat st;
-
-    (void)arg;
-    int fd = above_stdio(open(path, open_flags(flags), (mode_t)mode));
-    if (fd < 0)
-        return fd;
-    int err = fstat(fd, &st) < 0 ? -errno : 0;
-    if (err == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
-        err = -ESPIPE;
-    if (err == 0)
-        return fd;
-    close(fd);
-    return err;
-}
-
-static ssize_t os_file_write(void *arg, int fd, const void *bytes, size_t len, uint64_t offset)
-{
-    (void)arg;
-    if (offset > INT64_MAX && offset != IOR_OS_APPEND)
-        return -EINVAL;
-    ssize_t n = offset == IOR_OS_APPEND ? write(fd, bytes, len) : pwrite(fd, bytes, len, (off_t)offset);
-    return n < 0 ? -errno : n;
-}
-
-static int os_file_sync(void *arg, int fd)
-{
-    (void)arg;
-    return fsync(fd) < 0 ? -errno : 0;
-}
-
-static int os_file_stat(void *arg, int fd, struct ior_file_stat *ret)
-{
-    struct stat st;
-
-    (void)arg;
-    if (fstat(fd, &st) < 0)
-        return -errno;
-#if defined(__APPLE__)
-    struct timespec modified = st.st_mtimespec;
-#else
-    struct timespec modified = st.st_mtim;
-#endif
-    *ret = (struct ior_file_stat){
-        .size = (uint64_t)st.st_size,
-        .dev = (uint64_t)st.st_dev,
-        .ino = (uint64_t)st.st_ino,
-        .links = (uint64_t)st.st_nlink,
-        .modified_ns = (int64_t)modified.tv_sec * (int64_t)IOR_NS_PER_SEC + modified.tv_nsec,
-        .mode = (uint32_t)st.st_mode,
-        .uid = (uint32_t)st.st_uid,
-        .gid = (uint32_t)st.st_gid,
-    };
-    return 0;
-}
-
-/* ---- threads ---- */
-
-static int os_thread(void *arg, pthread_t *ret, void *(*run)(void *), void *run_arg)
-{
-    sigset_t all, before;
-
-    (void)arg;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int err = pthread_create(ret, NULL, run, run_arg);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return -err;
-}
-
 const struct ior_os *ior_os_default(void)
 {
-    static const struct ior_os_blocking blocking = {
-        .struct_size = sizeof(blocking),
-        .thread = os_thread,
-        .file_open = os_file_open,
-        .file_read = os_pread,
-        .file_write = os_file_write,
-        .file_sync = os_file_sync,
-        .file_stat = os_file_stat,
-    };
     static const struct ior_os os = {
         .struct_size = sizeof(os),
         .clock = os_clock,
@@ -586,14 +477,14 @@ const struct ior_os *ior_os_default(void)
         .read = os_read,
         .write = os_write,
         .sendfile = os_sendfile,
-        .pread = os_pread,
+        .pread = ior__os_pread,
         .dup = os_dup,
         .fd_kind = os_fd_kind,
         .set_nonblock = os_set_nonblock,
         .path_stat = os_path_stat,
         .path_chmod = os_path_chmod,
         .path_unlink = os_path_unlink,
-        .blocking = &blocking,
+        .blocking = &ior__os_blocking,
         .recv_datagrams = ior__os_recv_datagrams,
         .send_datagrams = ior__os_send_datagrams,
         .recv_error = ior__os_recv_error,

@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Members of the real struct ior_os that are not in os.c, by file. */
+/* Members of the real struct ior_os by file; os.c has the table and the rest. */
 #ifndef IOR_SRC_OS_KINDS_H
 #define IOR_SRC_OS_KINDS_H
 
 #include <ioreactor/os.h>
+
+/* os.c */
+ssize_t ior__os_pread(void *arg, int fd, void *bytes, size_t len, uint64_t offset);
+
+/* os_blocking.c */
+extern const struct ior_os_blocking ior__os_blocking;
 
 /* os_fds.c */
 ssize_t ior__os_send_fds(void *arg, int fd, const void *bytes, size_t len, const int *fds, unsigned n);

@@ -130,22 +130,13 @@ static int epoll_engine_unwatch(void *engine, int fd, ior_id id)
     return control(engine, EPOLL_CTL_DEL, fd, id, 0);
 }
 
-/* How long the next wait may last, also in nanoseconds: until the deadline, or the longest wait. */
-static IOR_APART uint64_t set_timeout(struct epoll_engine *engine, uint64_t deadline_ns)
+/* A wait that ends at the deadline, or after the longest wait. */
+static IOR_APART int wait_until(struct epoll_engine *engine, int max, uint64_t deadline_ns)
 {
     uint64_t wait_ns = ior__wait_ns(engine->os, deadline_ns);
-    engine->timeout = (struct timespec64){(int64_t)(wait_ns / IOR_NS_PER_SEC), (int64_t)(wait_ns % IOR_NS_PER_SEC)};
-    return wait_ns;
-}
-
-/* One wait of the kernel's. */
-static inline int wait_once(struct epoll_engine *engine, int max, uint64_t deadline_ns)
-{
-    if (deadline_ns == 0 || deadline_ns == IOR_NEVER)
-        return epoll_wait(engine->epoll_fd, engine->events, max, deadline_ns == 0 ? 0 : -1);
-    uint64_t wait_ns = set_timeout(engine, deadline_ns);
 #if defined(SYS_epoll_pwait2)
     if (IOR_LIKELY(!engine->no_pwait2)) {
+        engine->timeout = (struct timespec64){(int64_t)(wait_ns / IOR_NS_PER_SEC), (int64_t)(wait_ns % IOR_NS_PER_SEC)};
         int n =
             (int)syscall(SYS_epoll_pwait2, engine->epoll_fd, engine->events, max, &engine->timeout, NULL, (size_t)0);
         /* EPERM is what some seccomp filters say of calls they do not know. */
@@ -155,6 +146,14 @@ static inline int wait_once(struct epoll_engine *engine, int max, uint64_t deadl
     }
 #endif
     return epoll_wait(engine->epoll_fd, engine->events, max, ior__wait_ms(wait_ns));
+}
+
+/* One wait of the kernel's. */
+static inline int wait_once(struct epoll_engine *engine, int max, uint64_t deadline_ns)
+{
+    if (deadline_ns == 0 || deadline_ns == IOR_NEVER)
+        return epoll_wait(engine->epoll_fd, engine->events, max, deadline_ns == 0 ? 0 : -1);
+    return wait_until(engine, max, deadline_ns);
 }
 
 /* The first wait ended without an event. A time-out of the kernel's is believed only once our clock agrees. */

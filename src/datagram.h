@@ -39,7 +39,8 @@ struct ior__datagram {
     uint64_t queued;    /* datagrams in the queue */
     uint32_t max_bytes;
     int family;
-    uint8_t asks; /* how many the next receive asks for */
+    uint8_t asks;  /* how many the next receive asks for */
+    uint8_t apart; /* how many sends more do not try to join datagrams, since a device or a path could not cut them */
     bool connected;
     bool tells_local;
     bool retried;     /* the first datagram of the queue failed, and is tried again */

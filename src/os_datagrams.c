@@ -293,7 +293,7 @@ static bool cannot_join(int err)
     return err == EINVAL || err == EIO || err == EMSGSIZE || err == EOPNOTSUPP || err == ENOPROTOOPT;
 }
 
-/* Whether datagrams are joined: asked once, of a kernel that may ignore what it does not know. */
+/* Whether the kernel can join any: asked once, for it may ignore what it does not know. */
 static atomic_int joining;
 enum { JOINING_UNKNOWN, JOINING, APART };
 
@@ -344,7 +344,7 @@ static int send_many(int fd, const struct ior_os_datagram *datagrams, int n, boo
 }
 #endif
 
-int ior__os_send_datagrams(void *arg, int fd, const struct ior_os_datagram *datagrams, int n)
+int ior__os_send_datagrams(void *arg, int fd, struct ior_os_datagram *datagrams, int n)
 {
     (void)arg;
     if (n <= 0)
@@ -353,13 +353,11 @@ int ior__os_send_datagrams(void *arg, int fd, const struct ior_os_datagram *data
 #if defined(__linux__)
     if (n == 1)
         return ior__os_send_each(fd, datagrams, n);
-    int sent = -ECANCELED;
-    if (datagrams[0].joins && can_join(fd))
-        sent = send_many(fd, datagrams, n, true);
+    int sent = send_many(fd, datagrams, n, datagrams[0].joins && can_join(fd));
     if (sent == -ECANCELED) {
         sent = send_many(fd, datagrams, n, false);
-        if (sent > 0 && datagrams[0].joins)
-            atomic_store_explicit(&joining, APART, memory_order_relaxed);
+        for (int i = 0; i < sent; i++)
+            datagrams[i].joins = false;
     }
     if (sent != -ENOSYS)
         return sent;

@@ -6,7 +6,7 @@
 #include <ioreactor/os.h>
 
 int ior__os_recv_datagrams(void *arg, int fd, struct ior_os_datagram *datagrams, int n);
-int ior__os_send_datagrams(void *arg, int fd, const struct ior_os_datagram *datagrams, int n);
+int ior__os_send_datagrams(void *arg, int fd, struct ior_os_datagram *datagrams, int n);
 int ior__os_recv_error(void *arg, int fd, struct ior_os_datagram *datagram);
 
 /* The same one by one, where the system takes no more in a call. */

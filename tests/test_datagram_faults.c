@@ -385,6 +385,44 @@ static void what_cannot_be_adopted(void **state)
     probe_free(p);
 }
 
+/* ---- a device that cannot cut ---- */
+
+static unsigned tried, apart;
+
+static int no_cutting(void *arg, int fd, struct ior_os_datagram *datagrams, int n)
+{
+    bool joins = datagrams[0].joins;
+    tried += joins;
+    apart += !joins;
+    for (int i = 0; i < n; i++)
+        datagrams[i].joins = false;
+    return ior_os_default()->send_datagrams(arg, fd, datagrams, n);
+}
+
+static void a_device_that_cannot_cut(void **state)
+{
+    struct probe *p = begin();
+    struct ior_addr any = dg_addr("127.0.0.1:0"), to;
+    int receiver = socket(AF_INET, SOCK_DGRAM, 0);
+    ior_id id;
+    (void)state;
+    os.send_datagrams = no_cutting;
+    tried = apart = 0;
+    assert_int_equal(ior_os_default()->bind(NULL, receiver, &any), 0);
+    assert_int_equal(ior_os_default()->getsockname(NULL, receiver, &to), 0);
+    assert_int_equal(ior_datagram_open(p->cx, &any, DG_OPTIONS(.peer = &to), &id), 0);
+    for (int i = 0; i < 1 + 64 + 1; i++) {
+        for (int k = 0; k < 2; k++)
+            assert_int_equal(ior_send(p->cx, id, "x", 1), 0);
+        probe_turns(p, 1);
+        assert_int_equal(tried + apart, i + 1);
+        assert_int_equal(tried, i <= 64 ? 1 : 2);
+    }
+    os.send_datagrams = ior_os_default()->send_datagrams;
+    net_close(&receiver);
+    probe_free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -393,6 +431,7 @@ int main(void)
         cmocka_unit_test(options_have_their_familys_names),
         cmocka_unit_test(limits_of_options),
         cmocka_unit_test(what_cannot_be_adopted),
+        cmocka_unit_test(a_device_that_cannot_cut),
     };
     return cmocka_run_group_tests_name("datagrams, faults", tests, NULL, NULL);
 }

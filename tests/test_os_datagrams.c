@@ -26,7 +26,7 @@ static int udp(struct sockaddr_in *ret)
     return fd;
 }
 
-static int send_all(bool each, int fd, const struct ior_os_datagram *datagrams, int n)
+static int send_all(bool each, int fd, struct ior_os_datagram *datagrams, int n)
 {
     return each ? ior__os_send_each(fd, datagrams, n) : ior_os_default()->send_datagrams(NULL, fd, datagrams, n);
 }

@@ -79,7 +79,8 @@ struct ior_os_datagram {
     uint32_t local_len; /* the same */
     uint32_t interface; /* received: where it came in, with `local`; 0: unknown */
     int32_t error;      /* recv_error: a positive errno value; 0: nothing to be told */
-    bool joins;         /* sending: over UDP, so that it may leave together with others of its length and peer */
+    bool joins;         /* sending: over UDP, so that it may leave together with others of its length and peer;
+                           cleared where it was tried, and only apart they could be sent */
     bool truncated;     /* received: the room was too small */
 };
 
@@ -186,7 +187,7 @@ struct ior_os {
      * not more than IOR_OS_DATAGRAMS at once. All NULL: the table has none, and ior_datagram_open answers -ENOSYS.
      */
     int (*recv_datagrams)(void *arg, int fd, struct ior_os_datagram *datagrams, int n);
-    int (*send_datagrams)(void *arg, int fd, const struct ior_os_datagram *datagrams, int n);
+    int (*send_datagrams)(void *arg, int fd, struct ior_os_datagram *datagrams, int n);
     /* The next of a socket's ICMP errors (MSG_ERRQUEUE): with the peer's address. -EAGAIN: none; -ENOSYS: not here. */
     int (*recv_error)(void *arg, int fd, struct ior_os_datagram *datagram);
 

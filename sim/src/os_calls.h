@@ -31,7 +31,7 @@ int ior__sim_os_resolve(void *arg, const struct ior_os_name *asked, struct ior_a
 
 /* os_datagrams.c */
 int ior__sim_os_recv_datagrams(void *arg, int fd, struct ior_os_datagram *datagrams, int n);
-int ior__sim_os_send_datagrams(void *arg, int fd, const struct ior_os_datagram *datagrams, int n);
+int ior__sim_os_send_datagrams(void *arg, int fd, struct ior_os_datagram *datagrams, int n);
 int ior__sim_os_recv_error(void *arg, int fd, struct ior_os_datagram *datagram);
 
 #endif

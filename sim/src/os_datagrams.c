@@ -97,7 +97,7 @@ static int send_one(const struct call *call, const struct ior_os_datagram *datag
                          datagram->bytes, datagram->len);
 }
 
-int ior__sim_os_send_datagrams(void *arg, int fd, const struct ior_os_datagram *datagrams, int n)
+int ior__sim_os_send_datagrams(void *arg, int fd, struct ior_os_datagram *datagrams, int n)
 {
     struct call call;
     int err = begin(&call, arg, IOR_SIM_SEND_DATAGRAMS, fd);

@@ -235,7 +235,7 @@ static int gather(const struct ior__datagram *dg, struct ior_os_datagram *datagr
                                                 .peer_len = packet.peer_len,
                                                 .local = packet.local_len ? peer + packet.peer_len : NULL,
                                                 .local_len = packet.local_len,
-                                                .joins = dg->family != AF_UNIX};
+                                                .joins = dg->family != AF_UNIX && dg->apart == 0};
     }
     return n;
 }
@@ -314,6 +314,9 @@ enum after { STOPS, TRIES_AGAIN, DROPPED };
 
 #define TRIES_MOST 16 /* of one datagram in a turn */
 
+/* What cannot be cut on one device or path (a tunnel) may be on the next: it is tried again after so many sends. */
+#define APART_SENDS 64
+
 /* What a send over UDP does not find out itself: it comes by ICMP, for a datagram that was sent before. */
 static bool is_an_older_ones(int err)
 {
@@ -382,6 +385,10 @@ void ior__datagram_write_out(struct ior_resource *res)
         int n = gather(dg, datagrams, left < IOR_OS_DATAGRAMS ? (int)left : IOR_OS_DATAGRAMS);
         int r = os->send_datagrams(os->arg, res->fd, datagrams, n);
         if (r > 0) {
+            if (dg->apart > 0)
+                dg->apart--;
+            else if (dg->family != AF_UNIX && !datagrams[0].joins)
+                dg->apart = APART_SENDS;
             sent(dg, r);
             left -= (uint64_t)r;
             tries = 0;

@@ -239,6 +239,8 @@ void ior__dial_call_off(struct ior_resource *res, int error);
 
 /* Binds; a stale Unix socket file (of a socket of that type) is removed first, if it is the one that was looked at. */
 int ior__bind(const struct ior_os *os, int fd, const struct ior_addr *addr, const char *path, int type);
+/* What bind made gets its mode (0: as it is), and is told by its numbers from what others put there. On failure gone. */
+int ior__path_bound(const struct ior_os *os, const char *path, unsigned mode, uint64_t *ret_dev, uint64_t *ret_ino);
 /* Removes a Unix socket file, if it is still that one. */
 void ior__path_remove(const struct ior_os *os, const char *path, uint64_t dev, uint64_t ino);
 

@@ -394,6 +394,42 @@ static void r81_only_a_stale_unix_socket_is_replaced(void **state)
     probe_free(p);
 }
 
+/* Another process takes the path over between two calls, and the second one fails. */
+static int replacing_chmod(void *arg, const char *path, unsigned mode)
+{
+    (void)arg;
+    (void)mode;
+    assert_int_equal(unlink(path), 0);
+    close(net_unix_listener(path, 1));
+    return -EPERM;
+}
+
+static void r81_a_failing_listener_leaves_the_path_of_another(void **state)
+{
+    struct ior_listen_options opts = {.struct_size = sizeof(opts), .unix_mode = 0600};
+    struct ior_datagram_options datagrams = {.struct_size = sizeof(datagrams), .unix_mode = 0600};
+    struct ior_config config = probe_config();
+    struct ior_os os = *ior_os_default();
+    char *dir = net_temp_dir(), path[300], text[320];
+    struct ior_addr addr;
+    struct stat info;
+    ior_id id = 0;
+    (void)state;
+    snprintf(path, sizeof(path), "%s/shared", dir);
+    snprintf(text, sizeof(text), "unix:%s", path);
+    os.path_chmod = replacing_chmod;
+    config.os = &os;
+    struct probe *p = probe_new(&config);
+    assert_int_equal(ior_addr_parse(&addr, text), 0);
+    assert_int_equal(ior_listen(p->cx, &addr, &opts, &id), -EPERM);
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(ior_datagram_open(p->cx, &addr, &datagrams, &id), -EPERM);
+    assert_int_equal(stat(path, &info), 0);
+    net_temp_dir_remove(dir);
+    probe_free(p);
+}
+
 static void r82_output_is_capped_for_each_transport_and_for_all(void **state)
 {
     enum { PEERS = 20, CAP = 300000, WHOLE = 1000000, PIECE = 10000 };
@@ -461,6 +497,7 @@ int main(void)
         cmocka_unit_test(r80_bytes_before_the_disconnect_are_told),
         cmocka_unit_test(r81_unix_permissions_are_set_before_anyone_can_connect),
         cmocka_unit_test(r81_only_a_stale_unix_socket_is_replaced),
+        cmocka_unit_test(r81_a_failing_listener_leaves_the_path_of_another),
         cmocka_unit_test(r82_output_is_capped_for_each_transport_and_for_all),
         cmocka_unit_test(r82_refused_for_the_runtimes_cap_is_told_when_there_is_room),
     };

@@ -45,6 +45,25 @@ int ior__bind(const struct ior_os *os, int fd, const struct ior_addr *addr, cons
     return os->bind(os->arg, fd, addr);
 }
 
+int ior__path_bound(const struct ior_os *os, const char *path, unsigned mode, uint64_t *ret_dev, uint64_t *ret_ino)
+{
+    struct ior_os_path made;
+    int err = os->path_stat(os->arg, path, &made);
+    if (err < 0) {
+        if (err != -ENOENT)
+            (void)os->path_unlink(os->arg, path); /* it cannot be told from another's; it was ours a moment ago */
+        return err;
+    }
+    err = mode ? os->path_chmod(os->arg, path, mode) : 0;
+    if (err < 0) {
+        ior__path_remove(os, path, made.dev, made.ino);
+        return err;
+    }
+    *ret_dev = made.dev;
+    *ret_ino = made.ino;
+    return 0;
+}
+
 void ior__path_remove(const struct ior_os *os, const char *path, uint64_t dev, uint64_t ino)
 {
     struct ior_os_path now;

@@ -225,17 +225,9 @@ static int bind_local(const struct ior_os *os, struct ior__datagram *dg, const s
             ior__datagram_forget_path(&dg->base); /* it is not ours */
         return err;
     }
-    struct ior_os_path made;
-    err = in->unix_mode ? os->path_chmod(os->arg, dg->path, in->unix_mode) : 0;
-    if (err == 0)
-        err = os->path_stat(os->arg, dg->path, &made);
-    if (err == 0) {
-        dg->dev = made.dev;
-        dg->ino = made.ino;
-        return 0;
-    }
-    (void)os->path_unlink(os->arg, dg->path);
-    ior__datagram_forget_path(&dg->base);
+    err = ior__path_bound(os, dg->path, in->unix_mode, &dg->dev, &dg->ino);
+    if (err < 0)
+        ior__datagram_forget_path(&dg->base);
     return err;
 }
 

@@ -275,22 +275,14 @@ static int open_listener(const struct ior_os *os, struct ior__listener *listener
         err = os->setsockopt(os->arg, fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
     if (err == 0)
         err = ior__bind(os, fd, addr, listener->path, SOCK_STREAM);
-    bool bound = err == 0 && listener->path;
-    if (bound) {
-        struct ior_os_path made;
-        err = in->unix_mode ? os->path_chmod(os->arg, listener->path, in->unix_mode) : 0;
-        if (err == 0)
-            err = os->path_stat(os->arg, listener->path, &made);
-        if (err == 0) {
-            listener->dev = made.dev;
-            listener->ino = made.ino;
-        }
-    }
-    if (err == 0)
+    if (err == 0 && listener->path)
+        err = ior__path_bound(os, listener->path, in->unix_mode, &listener->dev, &listener->ino);
+    if (err == 0) {
         err = os->listen(os->arg, fd, in->backlog ? in->backlog : BACKLOG_DEFAULT);
+        if (err < 0 && listener->path)
+            ior__path_remove(os, listener->path, listener->dev, listener->ino);
+    }
     if (err < 0) {
-        if (bound)
-            (void)os->path_unlink(os->arg, listener->path);
         os->close(os->arg, fd);
         return err;
     }
@@ -383,12 +375,10 @@ int ior_listen(struct ior_context *cx, const struct ior_addr *addr, const struct
 static void destroy(struct ior_resource *res)
 {
     struct ior__listener *listener = listener_of(res);
-    struct ior_os_path now;
     if (listener->opts) {
         const struct ior_os *os = listener->opts->os;
-        if (listener->path && os->path_stat(os->arg, listener->path, &now) == 0 && now.dev == listener->dev &&
-            now.ino == listener->ino)
-            (void)os->path_unlink(os->arg, listener->path);
+        if (listener->path)
+            ior__path_remove(os, listener->path, listener->dev, listener->ino);
         if (res->fd >= 0 && !(res->bits & IOR__LOST))
             os->close(os->arg, res->fd);
         for (int fd; (fd = held_fd(listener)) >= 0;)

@@ -311,14 +311,8 @@ void ior__handle_io(struct ior_resource *res, unsigned io);
 void ior__io_done(struct ior_resource *res, unsigned io, int r);
 void ior__tell_pending(struct ior_resource *res);
 
-/* ---- life.c: registration, interest, end ---- */
+/* ---- interest.c: what the engine waits for ---- */
 
-/* -ESHUTDOWN where the service takes no new resources. */
-int ior__may_register(const struct ior_context *cx);
-/* Gives an initialised resource its id and its place in the engine; all or nothing. */
-int ior__attach_resource(struct ior_context *cx, struct ior_resource *res, uint32_t tell_bits, ior_id *ret_id);
-/* Undoes that, where nothing was told yet: the resource is the caller's again. */
-void ior__attach_undo(struct ior_resource *res);
 /* What the resource itself waits for, and that with what the runtime waits for on its behalf. */
 unsigned ior__own_interest(const struct ior_resource *res);
 static inline unsigned ior__wanted(const struct ior_resource *res)
@@ -326,10 +320,26 @@ static inline unsigned ior__wanted(const struct ior_resource *res)
     unsigned blocked = (res->bits & (IOR__BLOCKED | IOR__WRITE_DEAD)) == IOR__BLOCKED ? (unsigned)IOR_WRITE : 0u;
     return ior__own_interest(res) | blocked;
 }
+/* Step 5: the engine is told what changed. */
 void ior__apply_interest(struct ior_resource *res);
+/* Puts a new resource's fd into the engine; what had the same number before lost it. */
+int ior__first_watch(struct ior_runtime *rt, struct ior_resource *res);
+/* Takes it out. */
+void ior__leave_set(struct ior_resource *res);
+/* The number of its fd is nobody's any more. */
+void ior__fd_owner_clear(struct ior_runtime *rt, const struct ior_resource *res);
+void ior__rebuild(struct ior_runtime *rt);
+
+/* ---- life.c: registration, end ---- */
+
+/* -ESHUTDOWN where the service takes no new resources. */
+int ior__may_register(const struct ior_context *cx);
+/* Gives an initialised resource its id and its place in the engine; all or nothing. */
+int ior__attach_resource(struct ior_context *cx, struct ior_resource *res, uint32_t tell_bits, ior_id *ret_id);
+/* Undoes that, where nothing was told yet: the resource is the caller's again. */
+void ior__attach_undo(struct ior_resource *res);
 /* A registered resource that had no fd gets one. On failure the fd stays the caller's. */
 int ior__attach_fd(struct ior_resource *res, int fd);
-void ior__leave_set(struct ior_resource *res);
 void ior__latch_error(struct ior_resource *res, int error);
 /* END is all that is to come. `deadline` is -1 but for IOR_TIMEOUT. Nothing happens where that is so already. */
 void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadline);
@@ -340,7 +350,6 @@ void ior__close_after_eof(struct ior_resource *res, uint64_t drain_ns);
 void ior__settle_work(struct ior_runtime *rt);
 void ior__end_resources(struct ior_runtime *rt);
 void ior__destroy(struct ior_resource *res, const struct ior_os *os);
-void ior__rebuild(struct ior_runtime *rt);
 
 /* ---- deadlines.c ---- */
 int ior__deadline_set(struct ior_resource *res, int which, uint64_t at_ns);

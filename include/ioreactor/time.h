@@ -103,14 +103,17 @@ IOR_API uint64_t ior_timer_missed(struct ior_context *cx);
 /*
  * Arms a timer that has not fired anew, counted from now; it keeps its id. A periodic one goes on from there with its
  * period. Moving a timer later is the cheapest of all: nothing but its own time changes. Errors: -ENOENT (fired,
- * cancelled), -EPERM.
+ * cancelled), -EACCES (another service's), -EPERM.
  */
 IOR_API int ior_timer_move(struct ior_context *cx, ior_timer_id id, uint64_t after_ns);
 
 /* The same at a time of ior_now's clock, as ior_timer_at. */
 IOR_API int ior_timer_move_at(struct ior_context *cx, ior_timer_id id, uint64_t at_ns);
 
-/* Cancels a timer: it will not fire, also where it is due already; a periodic one, no more. Errors: -ENOENT (fired, cancelled), -EPERM. */
+/*
+ * Cancels a timer: it will not fire, also where it is due already; a periodic one, no more. Errors: -ENOENT (fired,
+ * cancelled), -EACCES (another service's), -EPERM.
+ */
 IOR_API int ior_timer_cancel(struct ior_context *cx, ior_timer_id id);
 
 /* The number of armed timers of this service. */

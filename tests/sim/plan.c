@@ -67,6 +67,10 @@ void plan_draw(struct story *s, int shape)
     plan->steals = !plan->calm && once_in(s, 10);
     plan->files &= !plan->steals; /* a stolen number may become a file's, which is always ready */
     plan->calls_take_time = once_in(s, 6);
+    uint64_t aside = s->seed * UINT64_C(0x9e3779b97f4a7c15); /* so that other stories stay as they are */
+    plan->periodic = aside >> 62 == 0;
+    plan->slows = aside >> 61 == 0;
+    plan->slow = plan->slows ? 12 : 0;
     if (plan->faults)
         draw_rates(s, &plan->rates);
     else if (once_in(s, 2))

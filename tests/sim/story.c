@@ -137,6 +137,8 @@ static void pass_time(struct story *s, uint64_t ns)
     deadlines_look(s);
     oracle_quiet(s);
     ior_sim_run_for(s->sim, ns);
+    if (s->plan.slows)
+        ior_sim_settle(s->sim); /* what became due in the last callback */
     all_over(s);
     deadlines_look(s);
     times_quiet(s);

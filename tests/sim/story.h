@@ -128,6 +128,7 @@ struct timer {
     ior_timer_id id;
     struct service *service;
     uint64_t at_ns, seq, turn;
+    uint64_t period_ns; /* 0: it fires once */
     uint64_t due_turns;
     bool in_timer; /* it was armed inside a timer's callback */
     enum { TIMER_FREE, TIMER_ARMED, TIMER_FIRED, TIMER_CANCELLED } state;
@@ -204,7 +205,8 @@ struct plan {
     unsigned memory; /* one in so many allocations fails; 0: none */
     int hosts, runtimes;
     unsigned steps;
-    bool threads, own, files, unix_only, idle, stops, calls_take_time, steals, flood;
+    bool threads, own, files, unix_only, idle, stops, calls_take_time, steals, flood, periodic, slows;
+    unsigned slow; /* how many callbacks are still to be slow */
     struct ior_sim_rates rates;
     struct ior_sim_link link;
 };

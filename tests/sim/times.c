@@ -51,21 +51,24 @@ static void set(struct service *service)
     const struct service *before = timer->service;
     ior_timer_id old = timer->id;
     uint64_t at_least = now(s);
-    int r = ASK(s, ior_timer_set(service->cx, after_ns, timer, &id));
-    NOTE(s, "  timer in %llu ns: %s", (unsigned long long)after_ns, ior_errname(r));
+    uint64_t period_ns = s->plan.periodic && once_in(s, 2) ? IOR_NS_PER_MS + pick(s, 50 * IOR_NS_PER_MS) : 0;
+    int r = period_ns == 0 ? ASK(s, ior_timer_set(service->cx, after_ns, timer, &id))
+                           : ASK(s, ior_timer_every(service->cx, after_ns, period_ns, timer, &id));
+    NOTE(s, "  timer in %llu ns, period %llu: %s", (unsigned long long)after_ns, (unsigned long long)period_ns,
+         ior_errname(r));
     unsigned most = service->rt->config.max_timers, armed = armed_in(service->rt);
     CHECK(s, 10, most == 0 || armed == UINT_MAX || r == -ESHUTDOWN || r == -ENOMEM || (r == -ENOSPC) == (armed >= most),
-          "ior_timer_set answers %s, and %u of %u are armed", ior_errname(r), armed, most);
+          "a new timer answers %s, and %u of %u are armed", ior_errname(r), armed, most);
     if (r < 0) {
         CHECK(s, 10,
               (r == -ENOSPC && most > 0) || (r == -ESHUTDOWN && (service->line || service->rt->stopping)) ||
                   (r == -ENOMEM && s->plan.memory > 0),
-              "ior_timer_set answers %s", ior_errname(r));
+              "a new timer answers %s", ior_errname(r));
         return;
     }
     CHECK(s, 3, id != 0 && (id & 15) == 0 && !(before && before->rt == service->rt && old == id),
           "the timer id %#llx was given out before", (unsigned long long)id);
-    *timer = (struct timer){.id = id, .service = service, .state = TIMER_ARMED};
+    *timer = (struct timer){.id = id, .service = service, .period_ns = period_ns, .state = TIMER_ARMED};
     arm(service, timer, after_ns);
     if (after_ns != IOR_NEVER)
         timer->at_ns = ior_time_add(at_least, after_ns);
@@ -106,6 +109,23 @@ static bool before(const struct timer *a, const struct timer *b)
     return a->at_ns < b->at_ns || (a->at_ns == b->at_ns && a->seq < b->seq);
 }
 
+/* It is queued for the next time of its own that is not past, and says how many it left out. */
+static void periodic_fired(struct service *service, struct timer *timer)
+{
+    struct story *s = service->s;
+    uint64_t missed = ior_timer_missed(service->cx);
+    if (!s->plan.calls_take_time) { /* else it is not known to the nanosecond when it was armed */
+        uint64_t passed = ior_time_sub(ior_turn_ns(service->cx), timer->at_ns) / timer->period_ns;
+        CHECK(s, 10, missed == passed, "a periodic timer missed %llu times, and says %llu", (unsigned long long)passed,
+              (unsigned long long)missed);
+    }
+    timer->at_ns = ior_time_add(timer->at_ns + missed * timer->period_ns, timer->period_ns);
+    timer->seq = s->seq++;
+    timer->turn = service->rt->turn;
+    timer->due_turns = 0;
+    timer->in_timer = true;
+}
+
 void timer_fired(struct service *service, ior_timer_id id, void *user)
 {
     struct story *s = service->s;
@@ -123,7 +143,10 @@ void timer_fired(struct service *service, ior_timer_id id, void *user)
             CHECK(s, 10, !before(other, timer), "timers fire out of order");
     }
     CHECK(s, 11, !timer->in_timer || timer->turn < rt->turn || !ticks(rt), "a timer fires in the turn that armed it");
-    timer->state = TIMER_FIRED;
+    if (timer->period_ns > 0)
+        periodic_fired(service, timer);
+    else
+        timer->state = TIMER_FIRED;
     mix(s, id);
     if (rt->timer_turn != rt->turn)
         rt->timers = 0;
@@ -131,6 +154,11 @@ void timer_fired(struct service *service, ior_timer_id id, void *user)
     rt->timers++;
     CHECK(s, 11, !ticks(rt) || rt->timers <= (rt->config.timers ? rt->config.timers : 1024), "%u timers in a turn",
           rt->timers);
+    if (s->plan.slow > 0 && once_in(s, 4)) {
+        s->plan.slow--;
+        const struct ior_os *os = ior_context_os(service->cx);
+        os->sleep(os->arg, pick(s, 200 * IOR_NS_PER_MS)); /* the callback takes its time */
+    }
     s->in_timer = true;
     if (!s->ending && once_in(s, 3))
         set(service);
@@ -197,13 +225,14 @@ void deadline_told(struct reg *reg, const struct ior_event *ev)
     if (which == IOR_DEADLINE_IDLE && !reg->told_open && reg->conn->idle_ns > 0)
         return; /* since when it has a connection was never told */
     CHECK(s, 10, reg->at_ns[which] != IOR_NEVER, "deadline %d is told, and is not armed", which);
-    uint64_t slack_ns = s->plan.calls_take_time ? 200000 : 0; /* armed before the answer came */
-    CHECK(s, 10, reg->at_ns[which] <= now(s) + slack_ns, "deadline %d is told %llu ns early", which,
-          (unsigned long long)(reg->at_ns[which] - now(s)));
-    if (which == IOR_DEADLINE_IDLE && !s->plan.calls_take_time)
+    uint64_t slack_ns = s->plan.calls_take_time ? 200000 : 0;        /* armed before the answer came */
+    bool turn_is_short = !s->plan.calls_take_time && !s->plan.slows; /* idle time counts from the beginning of a turn */
+    CHECK(s, 10, reg->at_ns[which] <= now(s) + slack_ns || (which == IOR_DEADLINE_IDLE && s->plan.slows),
+          "deadline %d is told %llu ns early", which, (unsigned long long)(reg->at_ns[which] - now(s)));
+    if (which == IOR_DEADLINE_IDLE && turn_is_short)
         CHECK(s, 10, reg->sent_ns == 0 || ev->end.unsent > 0 || now(s) >= ior_time_add(reg->sent_ns, reg->idle_ns),
               "END by the idle deadline, and bytes went in time");
-    if (which == IOR_DEADLINE_IDLE && !s->plan.calls_take_time)
+    if (which == IOR_DEADLINE_IDLE && turn_is_short)
         CHECK(s, 10, reg->active_ns == 0 || now(s) >= ior_time_add(reg->active_ns, reg->idle_ns),
               "END by the idle deadline, and bytes came in time");
     reg->at_ns[which] = IOR_NEVER;

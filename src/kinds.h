@@ -182,6 +182,10 @@ void ior__listener_take_held(struct ior_resource *res);
 
 /* Forgets the unread bytes, and the block where nothing is held either. */
 void ior__unread_free(struct ior__stream *stream);
+/* Puts `n` bytes behind those that are held. False: out of memory. */
+bool ior__hold(struct ior__stream *stream, const void *bytes, size_t n);
+/* What was received before anybody could be told comes first. 0: there is nothing of it. */
+size_t ior__read_held(struct ior__stream *stream, void *bytes, size_t len);
 void ior__stream_read_more(struct ior_resource *res, ssize_t n);
 
 /*

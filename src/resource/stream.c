@@ -51,25 +51,6 @@ static ssize_t write_some(struct ior_resource *res, const struct iovec *iov, int
     return (res->bits & IOR__SOCKET) ? os->send(os->arg, res->fd, iov, n) : os->write(os->arg, res->fd, iov, n);
 }
 
-/* What the engine received when the stream left it comes first. 0: there is nothing of it. */
-static size_t read_held(struct ior__stream *stream, void *bytes, size_t len)
-{
-    struct ior__unread *unread = stream->unread;
-    struct ior__held *held = unread ? unread->held : NULL;
-    if (!held)
-        return 0;
-    size_t n = held->len - held->at < len ? held->len - held->at : len;
-    memcpy(bytes, held->bytes + held->at, n);
-    held->at += n;
-    if (held->at == held->len) {
-        ior__free(held, sizeof(*held) + held->len);
-        unread->held = NULL;
-        if (unread->len == 0)
-            ior__unread_free(stream);
-    }
-    return n;
-}
-
 static bool holds(const struct ior_resource *res)
 {
     const struct ior__unread *unread = stream_of(res)->unread;
@@ -80,7 +61,7 @@ static ssize_t read_some(struct ior_resource *res, void *bytes, size_t len)
 {
     struct ior_runtime *rt = res->cx->rt;
     const struct ior_os *os = rt->os;
-    ssize_t n = (ssize_t)read_held(stream_of(res), bytes, len);
+    ssize_t n = (ssize_t)ior__read_held(stream_of(res), bytes, len);
     if (n > 0)
         return n;
     if (rt->does_io && (res->bits & IOR__SOCKET)) {
@@ -95,122 +76,6 @@ static ssize_t read_some(struct ior_resource *res, void *bytes, size_t len)
     if (IOR_UNLIKELY(n == -EIO) && res->ops == &ior__serial_ops)
         return 0; /* hung up: the kernel answers so, or with 0, depending on who came first */
     return n;
-}
-
-/* ---- unread bytes ---- */
-
-void ior__unread_free(struct ior__stream *stream)
-{
-    struct ior__unread *unread = stream->unread;
-    if (!unread)
-        return;
-    unread->len = 0;
-    if (unread->held)
-        return;
-    ior__free(unread, sizeof(*unread) + unread->capacity);
-    stream->unread = NULL;
-}
-
-/* Puts `n` bytes behind those that are held. False: out of memory. */
-static bool hold(struct ior__stream *stream, const void *bytes, size_t n)
-{
-    if (!stream->unread) {
-        stream->unread = ior__calloc(sizeof(*stream->unread));
-        if (!stream->unread)
-            return false;
-    }
-    struct ior__held *held = stream->unread->held;
-    size_t was = held ? held->len : 0;
-    held = ior__realloc(held, held ? sizeof(*held) + was : 0, sizeof(*held) + was + n);
-    if (!held)
-        return false;
-    if (was == 0)
-        held->at = 0;
-    memcpy(held->bytes + was, bytes, n);
-    held->len = was + n;
-    stream->unread->held = held;
-    return true;
-}
-
-/* Bytes that nobody will ask for are only counted. A stream with a gap is none: after a lack of memory it has ended. */
-int ior__stream_take_held(struct ior_resource *res)
-{
-    struct ior_runtime *rt = res->cx->rt;
-    struct ior__stream *stream = stream_of(res);
-    bool kept = res->cx->handler.handover_transport && !(res->bits & IOR__CLOSING);
-    bool gap = false;
-    ssize_t n;
-    while ((n = rt->engine_ops->recv(rt->engine, res->fd, res->id, rt->read_at, rt->read_bytes)) > 0) {
-        if (kept && !gap && hold(stream, rt->read_at, (size_t)n))
-            continue;
-        stream->discarded += (uint64_t)n;
-        gap = kept;
-    }
-    if (stream->unread && stream->unread->len == 0)
-        ior__unread_free(stream);
-    if (gap) {
-        res->bits |= IOR__NO_READ;
-        return -ENOMEM;
-    }
-    return n == -EAGAIN || n == -ENOMEM || n == -ENOBUFS ? 0 : (int)n; /* a want of memory passes: no end of a stream */
-}
-
-int ior_unread(struct ior_context *cx, ior_id id, size_t len)
-{
-    struct ior_resource *res;
-    int err = ior__find(cx, id, &res);
-    if (err < 0)
-        return err;
-    if (!(res->bits & IOR__STREAM))
-        return -EOPNOTSUPP;
-    const struct ior_event_data *lent = &cx->data_event.data;
-    if (cx->lent_to != res || len > lent->len)
-        return -EINVAL;
-    struct ior__stream *stream = stream_of(res);
-    if (len > stream->opts->unread_max)
-        return -EMSGSIZE;
-    struct ior__unread *unread = stream->unread;
-    if (len > 0 && (!unread || unread->capacity < len)) {
-        size_t old = unread ? sizeof(*unread) + unread->capacity : 0;
-        unread = ior__realloc(unread, old, sizeof(*unread) + len);
-        if (!unread)
-            return -ENOMEM;
-        if (old == 0)
-            unread->held = NULL;
-        unread->capacity = len;
-        stream->unread = unread;
-    }
-    if (len == 0) {
-        ior__unread_free(stream);
-    } else {
-        memcpy(unread->bytes, (const unsigned char *)lent->bytes + lent->len - len, len);
-        unread->len = len;
-    }
-    return 0;
-}
-
-size_t ior_resource_unread(const struct ior_resource *res, struct iovec *iov, int n, int *ret_n)
-{
-    if (res && ior__is_datagram(res))
-        return ior__datagram_unread(res, iov, n, ret_n);
-    const struct ior__unread *unread = res && (res->bits & IOR__STREAM) ? stream_of(res)->unread : NULL;
-    const struct ior__held *held = unread ? unread->held : NULL;
-    struct iovec parts[2];
-    size_t len = 0;
-    int count = 0;
-    if (unread && unread->len > 0)
-        parts[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)unread->bytes, .iov_len = unread->len};
-    if (held)
-        parts[count++] =
-            (struct iovec){.iov_base = (void *)(uintptr_t)(held->bytes + held->at), .iov_len = held->len - held->at};
-    for (int i = 0; i < count; i++) {
-        len += parts[i].iov_len;
-        if (iov && i < n)
-            iov[i] = parts[i];
-    }
-    if (ret_n)
-        *ret_n = count;
-    return len;
 }
 
 /* Room for what was given back and one read behind it. */
@@ -311,7 +176,7 @@ static IOR_APART ssize_t was_read(struct ior_resource *res, unsigned io, size_t 
  */
 static ssize_t keep_for_later(struct ior_resource *res, const void *bytes, size_t n)
 {
-    if (hold(stream_of(res), bytes, n))
+    if (ior__hold(stream_of(res), bytes, n))
         return 0;
     if (stream_of(res)->unread && stream_of(res)->unread->len == 0)
         ior__unread_free(stream_of(res));

@@ -373,10 +373,12 @@ static int uring_engine_flush(void *engine)
 {
     struct uring *u = engine;
 
+    if (u->alone.iov_base)
+        ior__uring_send_alone(u);
     if (u->polled) {
         begin(u);
         (void)ior__uring_arm(u);
-        if (has_to_tell(u))
+        if (has_to_tell(u) || u->send_fell_short)
             nudge(u);
     } else if (u->sends_begun == u->sends_submitted) {
         return 0;

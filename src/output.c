@@ -10,8 +10,9 @@
  * transport's marks; `memory` counts towards the runtime's cap (blocks, and shared buffers once).
  *
  * Bytes that were lent to a service from the read buffer, and that it sends on, are not copied but borrowed: the room for
- * them is made as for others, and they are moved there only if they are still in the queue after the end of the turn's
- * writing. Until then no read goes there.
+ * them is made as for others, and they are moved there only if they are still in the queue after the turn's writing. That
+ * is the end of the turn, or, where the engine writes, once it has told what it wrote, which is before the next turn's
+ * records. Until then no read goes there.
  *
  * Invariants: bytes is the sum of end - start over the pieces; at the end of a turn no transport holds a queue without
  * pieces; nothing here calls a service but relax.
@@ -120,11 +121,8 @@ static void drop_head(struct ior__output *out, struct ior_runtime *rt, const str
 
 /* ---- borrowed bytes ---- */
 
-/* What was borrowed goes into the room that was made for it. */
-static void keep(struct ior__output *out)
+void ior__output_move_borrowed(struct ior__output *out)
 {
-    if (IOR_LIKELY(!out->borrows))
-        return;
     out->borrows = false;
     for (struct ior__piece *piece = out->head; piece; piece = piece->next) {
         if (!piece->borrowed)
@@ -142,7 +140,7 @@ void ior__output_keep_all(struct ior_runtime *rt)
     for (struct ior_resource *res = rt->work.first; res; res = res->next_work) {
         ior__output_open(res);
         if (res->output)
-            keep(res->output);
+            ior__output_keep(res->output);
     }
 }
 
@@ -352,8 +350,9 @@ void ior__flush(struct ior_resource *res)
             write_out(res);
     }
     ior__output_release(res);
-    if (res->output)
-        keep(res->output);
+    out = res->output;
+    if (out && !out->owner)
+        ior__output_keep(out);
     if (IOR_UNLIKELY(res->bits & (IOR__OWED | IOR__FULL)) && !(res->bits & (IOR__ENDING | IOR__WRITE_DEAD)))
         relax(res);
 }
@@ -413,7 +412,7 @@ void ior__output_leave(struct ior_resource *res)
     struct ior_runtime *rt = res->cx->rt;
     if (!out)
         return;
-    keep(out);
+    ior__output_keep(out);
     out->os = rt->os;
     rt->blocks--;
     rt->output_bytes -= out->memory + count_bufs(out, rt, ior__buf_uncount);

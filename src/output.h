@@ -135,6 +135,14 @@ static inline uint64_t ior__output_left(const struct ior_resource *res)
     return (res->bits & IOR__SMALL) ? out->small.iov_len : out->bytes;
 }
 
+/* What a queue borrows goes into the room that was made for it. */
+void ior__output_move_borrowed(struct ior__output *out);
+static inline void ior__output_keep(struct ior__output *out)
+{
+    if (IOR_UNLIKELY(out->borrows))
+        ior__output_move_borrowed(out);
+}
+
 /* Borrowed bytes of all queues are moved into them: the read buffer is needed. Not at the end of the turn. */
 void ior__output_keep_all(struct ior_runtime *rt);
 

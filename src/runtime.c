@@ -126,14 +126,13 @@ void ior__read_buf_set(struct ior_runtime *rt, unsigned char *bytes, size_t len)
 {
     rt->read_buf = rt->read_at = bytes;
     rt->read_cap = len;
-    /* An engine that writes has no end of the turn by which it has written: nothing is borrowed then. */
-    rt->read_last = rt->does_io ? bytes : bytes + len - rt->read_bytes;
+    rt->read_last = bytes + len - rt->read_bytes;
 }
 
 static int make_read_buf(struct ior_runtime *rt)
 {
     size_t borrowed = rt->read_bytes < BORROW_MOST / BORROW_READS ? BORROW_READS * rt->read_bytes : BORROW_MOST;
-    size_t len = rt->read_bytes + (rt->does_io ? 0 : borrowed);
+    size_t len = rt->read_bytes + borrowed;
     unsigned char *bytes = ior__alloc(len);
     if (!bytes)
         return -ENOMEM;

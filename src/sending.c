@@ -2,7 +2,7 @@
 /*
  * Pending writes, with an engine that does the I/O: it is handed the first bytes of a queue, which stay where they are
  * until the engine has said what became of them. That is known after the next wait; where a resource ends before, it is
- * asked for at once.
+ * asked for at once. What the queue borrows stays borrowed as long: the read buffer is used anew only behind that.
  *
  * Invariants: a queue is on rt->sending exactly while its `owner` is set; the engine writes its first `in_flight` bytes.
  */
@@ -71,6 +71,8 @@ void ior__send_stop(struct ior_resource *res)
     if (!out || !out->owner)
         return;
     ssize_t n = take_sent(res);
+    ior__output_open(res);
+    ior__output_keep(out);
     if (n > 0) {
         out->in_flight = (uint64_t)n;
     } else if (n < 0 && n != -EAGAIN && n != -ENOBUFS && n != -ENOMEM && n != -EINTR) {
@@ -128,6 +130,8 @@ void ior__sends_done(struct ior_runtime *rt)
             ior__touch_idle_at(res, rt->sending.begun_ns);
         }
         written_out(res);
+        if (res->output)
+            ior__output_keep(res->output);
         if (IOR_LIKELY(!res->output) && !(res->bits & IOR__WRITE_UNUSUAL_BITS))
             continue;
         if (n != -EINTR)

@@ -224,6 +224,48 @@ static void r65_failed_sends_that_find_no_room_are_not_lost(void **state)
     ops->close(u, false);
 }
 
+/*
+ * One send in a turn is written directly, several leave as operations, and where the queue has but one entry there is
+ * both. Each is told exactly, and ends the wait where it came short: these are longer than a socket takes.
+ */
+static void sends_that_come_short_are_told_exactly(void **state)
+{
+    enum { MOST = 3, LEN = 1 << 20 };
+    static unsigned char bytes[LEN], got[LEN];
+    (void)state;
+
+    net_pattern(bytes, 0, LEN);
+    for (int n = 1; n <= MOST; n++) {
+        for (int way = 0; way < 6; way++) {
+            struct uring *u = open_engine(way & 1 ? &tiny : NULL);
+            struct iovec iov = {bytes, LEN};
+            int fds[MOST][2], fd = way & 4 ? ops->fd(u) : -1;
+            pairs(fds, n);
+            wait_ns(u, 0);
+            for (int i = 0; i < n; i++)
+                assert_int_equal(ops->send(u, fds[i][0], id_of(fds[i][0]), &iov, 1), 0);
+            uint64_t end_ns = net_now() + PATIENCE_NS;
+            if (way & 4) { /* a foreign loop hears of it */
+                assert_int_equal(ops->flush(u), 0);
+                assert_int_equal(net_await(fd, POLLIN), POLLIN);
+            }
+            if (way & 6)
+                assert_int_equal(wait_ns(u, PATIENCE_NS), 0);
+            assert_true(net_now() < end_ns);
+            for (int i = 0; i < n; i++) {
+                ssize_t sent = ops->sent(u, fds[i][0], id_of(fds[i][0]));
+                assert_in_range(sent, 1, LEN - 1);
+                net_read(fds[i][1], got, (size_t)sent);
+                assert_true(net_is_pattern(got, 0, (size_t)sent));
+                assert_int_equal(recv(fds[i][1], got, 1, MSG_DONTWAIT), -1); /* and no more */
+                assert_int_equal(ops->sent(u, fds[i][0], id_of(fds[i][0])), -EAGAIN);
+            }
+            close_pairs(fds, n);
+            ops->close(u, false);
+        }
+    }
+}
+
 /* ---- R66 ---- */
 
 static void starve(const struct ior_uring_options *options)
@@ -705,6 +747,7 @@ int main(void)
         cmocka_unit_test(it_can_be_named_with_its_options),
         cmocka_unit_test(r65_completions_that_find_no_room_are_not_lost),
         cmocka_unit_test(r65_failed_sends_that_find_no_room_are_not_lost),
+        cmocka_unit_test(sends_that_come_short_are_told_exactly),
         cmocka_unit_test(r66_streams_without_a_buffer_go_on_when_there_are_some),
         cmocka_unit_test(r66_whoever_does_not_read_keeps_no_buffer),
         cmocka_unit_test(r66_the_turn_of_each_comes),

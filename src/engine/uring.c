@@ -319,6 +319,8 @@ static int uring_engine_wait(void *engine, struct ior_record *records, int max, 
     for (;;) {
         uint64_t wait_ns = deadline_ns == IOR_NEVER ? IOR_NEVER : deadline_ns ? ior__wait_ns(u->os, deadline_ns) : 0;
         int armed = ior__uring_arm(u);
+        if (u->alone.iov_base)
+            ior__uring_send_alone(u);
         bool waits = wait_ns > 0 && armed == 0 && !has_to_tell(u) && !u->send_fell_short;
         int err = ior__uring_enter(u, waits, wait_ns);
         unsigned reaped = ior__uring_reap(u);
@@ -371,10 +373,12 @@ static int uring_engine_flush(void *engine)
 {
     struct uring *u = engine;
 
+    if (u->alone.iov_base)
+        ior__uring_send_alone(u);
     if (u->polled) {
         begin(u);
         (void)ior__uring_arm(u);
-        if (has_to_tell(u))
+        if (has_to_tell(u) || u->send_fell_short)
             nudge(u);
     } else if (u->sends_begun == u->sends_submitted) {
         return 0;

@@ -110,6 +110,8 @@ struct uring {
     uint32_t in_flight;                    /* armed operations, the waker's and stale ones included */
     uint32_t tag;                          /* the last one given */
     uint32_t sends_begun, sends_submitted; /* tags of sends, in order */
+    struct iovec alone;                    /* the only send that is begun, as long as it is no operation; or NULL */
+    int alone_fd;
     struct uring_list ready, dirty;
     uint32_t told;             /* 1 + fd of the first one, through next_ready */
     struct uring_list starved; /* streams that found no buffer; through next_dirty */
@@ -282,5 +284,6 @@ void ior__uring_settle(struct uring *u, struct uring_fd *entry, int fd);
 /* uring_send.c */
 int ior__uring_send(void *engine, int fd, ior_id id, const struct iovec *iov, int n);
 ssize_t ior__uring_sent(void *engine, int fd, ior_id id);
+void ior__uring_send_alone(struct uring *u);
 
 #endif

@@ -119,6 +119,8 @@ int ior__uring_enter(struct uring *u, unsigned min_complete, uint64_t wait_ns)
 
     if (min_complete > 0 && wait_ns != IOR_NEVER)
         arg.ts = (uint64_t)(uintptr_t)&ts;
+    if (u->alone.iov_base)
+        ior__uring_send_alone(u);
     for (;;) {
         unsigned n = publish(&u->ring);
         u->unread = true;

@@ -4,6 +4,9 @@
  * while it takes the operation, so that none stays in flight; MSG_WAITALL makes it a failure to write less than all;
  * and success posts no completion. So a send without one, once submitted, was written whole, and what has one says
  * exactly how much was.
+ *
+ * A send that is alone in its turn is no operation: send(2) right before the wait costs less. So the first one is only
+ * noted, and becomes an operation when another joins it.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -71,6 +74,42 @@ static IOR_APART struct io_uring_sqe *prepare_pieces(struct uring *u, int fd, co
     return sqe;
 }
 
+static inline struct io_uring_sqe *prepare_one(struct uring *u, int fd, const struct iovec *iov)
+{
+    struct io_uring_sqe *sqe = ior__uring_sqe(u);
+
+    if (IOR_LIKELY(sqe))
+        io_uring_prep_send(sqe, fd, iov->iov_base, iov->iov_len, SEND_FLAGS);
+    return sqe;
+}
+
+/* The send that was alone becomes an operation like those that follow; without room for it, it is written now. */
+static void join(struct uring *u)
+{
+    if (io_uring_sq_space_left(&u->ring) == 0) {
+        (void)ior__uring_enter(u, 0, 0);
+        return;
+    }
+    struct io_uring_sqe *sqe = prepare_one(u, u->alone_fd, &u->alone);
+    sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+    sqe->user_data = uring_user_data(URING_OF_SEND, u->alone_fd, u->sends_begun);
+    u->alone.iov_base = NULL;
+}
+
+/* Writes it. Before it is decided whether a wait may sleep: where it comes short, that is to be told. */
+void ior__uring_send_alone(struct uring *u)
+{
+    struct uring_fd *entry = uring_at(u, u->alone_fd);
+    ssize_t n = send(u->alone_fd, u->alone.iov_base, u->alone.iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+    u->sends_submitted = u->sends_begun;
+    u->alone.iov_base = NULL;
+    if (IOR_LIKELY(n == entry->send_result))
+        return;
+    entry->send_result = n < 0 ? -errno : (int32_t)n;
+    u->send_fell_short = true;
+}
+
 int ior__uring_send(void *engine, int fd, ior_id id, const struct iovec *iov, int n)
 {
     struct uring *u = engine;
@@ -87,20 +126,21 @@ int ior__uring_send(void *engine, int fd, ior_id id, const struct iovec *iov, in
         ior__uring_drop(u, entry);
         entry->id = id;
     }
-    if (IOR_LIKELY(n == 1 && len <= SEND_MOST)) {
-        sqe = ior__uring_sqe(u);
-        if (IOR_LIKELY(sqe))
-            io_uring_prep_send(sqe, fd, iov->iov_base, len, SEND_FLAGS);
+    if (u->alone.iov_base)
+        join(u);
+    if (u->sends_begun == u->sends_submitted && n == 1 && len <= SEND_MOST) {
+        u->alone = *iov;
+        u->alone_fd = fd;
     } else {
-        sqe = prepare_pieces(u, fd, iov, n, &len);
+        sqe = n == 1 && len <= SEND_MOST ? prepare_one(u, fd, iov) : prepare_pieces(u, fd, iov, n, &len);
+        if (IOR_UNLIKELY(!sqe))
+            return -EAGAIN;
+        sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+        sqe->user_data = uring_user_data(URING_OF_SEND, fd, u->sends_begun + 1);
     }
-    if (IOR_UNLIKELY(!sqe))
-        return -EAGAIN;
-    sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
     entry->send_tag = ++u->sends_begun;
     entry->send_result = (int32_t)len;
     entry->flags |= URING_SENDING;
-    sqe->user_data = uring_user_data(URING_OF_SEND, fd, entry->send_tag);
     return 0;
 }
 

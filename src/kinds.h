@@ -52,9 +52,6 @@ static inline size_t ior__stream_size(size_t user_size)
     return user_size > 0 ? IOR__STREAM_BYTES + user_size : sizeof(struct ior__stream);
 }
 
-/* Whether it is a Unix stream, as far as the system says so. */
-bool ior__is_unix(const struct ior_resource *res);
-
 /* Inside ACCEPTED: the connection on offer. */
 struct ior__accepting {
     struct ior_resource *listener;

@@ -489,6 +489,22 @@ static void an_interrupted_wait_is_repeated(void **state)
     family_none_left();
 }
 
+/* Nobody looks again, where it is destroyed. */
+static void an_interrupted_wait_leaves_no_child(void **state)
+{
+    struct probe *p = scripted_probe();
+    struct family_sh sh;
+    (void)state;
+    family_sh(&sh, "exec sleep 1000");
+    ior_id id = family_spawn(p, &sh);
+    assert_int_equal(ior_unregister(p->cx, id), 0);
+    wait_answer = -EINTR;
+    probe_until(p, probe_of(p, id)->handover == 1); /* which frees it */
+    assert_true(waits >= 2);
+    family_none_left();
+    probe_free(p);
+}
+
 /* A process that does not die: the close ends by time, the shutdown too, and the runtime goes its way. */
 static void one_that_cannot_be_killed(void **state)
 {
@@ -699,6 +715,7 @@ int main(void)
         cmocka_unit_test(a_group_that_is_gone_gets_no_signal),
         cmocka_unit_test(a_group_that_others_reaped_gets_no_signal),
         cmocka_unit_test(an_interrupted_wait_is_repeated),
+        cmocka_unit_test(an_interrupted_wait_leaves_no_child),
         cmocka_unit_test(one_that_cannot_be_killed),
         cmocka_unit_test(freed_while_a_killed_child_is_waited_for),
         cmocka_unit_test(without_the_calls),

@@ -252,6 +252,38 @@ static void refused_sends_change_nothing(void **state)
     probe_free(p);
 }
 
+static int no_name(void *arg, int fd, struct ior_addr *addr)
+{
+    (void)arg;
+    (void)fd;
+    (void)addr;
+    return -ENOBUFS;
+}
+
+/* "Not a Unix stream" would be for ever. */
+static void where_the_system_does_not_tell_the_family(void **state)
+{
+    struct ior_config config = probe_config();
+    struct ior_os os = *ior_os_default();
+    struct ior_credentials who;
+    int file, peer;
+    (void)state;
+    config.os = &os;
+    struct probe *p = probe_new(&config);
+    ior_id id = probe_unix(p, NULL, &peer);
+    make(&file, 1);
+    size_t before = net_fd_count();
+    os.getsockname = no_name;
+    assert_int_equal(ior_send_fds(p->cx, id, "x", 1, &file, 1), -ENOBUFS);
+    assert_int_equal(ior_peer_credentials(p->cx, id, &who), -ENOBUFS);
+    assert_int_equal(net_fd_count(), before);
+    os.getsockname = ior_os_default()->getsockname;
+    assert_int_equal(ior_send_fds(p->cx, id, "x", 1, &file, 1), 0);
+    done_with(&file, 1);
+    close(peer);
+    probe_free(p);
+}
+
 static unsigned dups_left;
 
 static int few_dups(void *arg, int fd)
@@ -370,6 +402,7 @@ int main(void)
         cmocka_unit_test(what_fails_for_now_is_tried_again),
         cmocka_unit_test(what_fails_for_good_ends_the_stream),
         cmocka_unit_test(refused_sends_change_nothing),
+        cmocka_unit_test(where_the_system_does_not_tell_the_family),
         cmocka_unit_test(without_fds_or_memory_nothing_is_taken),
         cmocka_unit_test(what_was_not_sent_is_closed_with_the_stream),
         cmocka_unit_test(a_handover_keeps_them),

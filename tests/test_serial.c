@@ -592,6 +592,32 @@ static void each_call_fails(void **state)
     close(keep);
 }
 
+static unsigned interruptions;
+
+static int interrupted_set(void *arg, int fd, const struct ior_os_tty *settings)
+{
+    return interruptions++ % 2 == 0 ? -EINTR : ior_os_default()->tty_set(arg, fd, settings);
+}
+
+static void interrupted_settings_are_repeated(void **state)
+{
+    struct ior_config config = fake_config();
+    int keep = open_slave(0);
+    struct ior_os_tty before = line();
+    (void)state;
+    fake_os.tty_set = interrupted_set;
+    interruptions = 0;
+    struct probe *p = probe_new(&config);
+    ior_id id = open_serial(p, NULL);
+    assert_false(is(&before));
+    assert_int_equal(ior_unregister(p->cx, id), 0);
+    probe_until(p, probe_of(p, id)->end == 1);
+    assert_int_equal(interruptions, 4);
+    assert_true(is(&before));
+    probe_free(p);
+    close(keep);
+}
+
 /* A terminal that was its caller's alone is so after a request that failed. */
 static void a_failure_leaves_the_lock_of_the_caller(void **state)
 {
@@ -824,6 +850,7 @@ int main(void)
         TERMINAL_TEST(a_close_waits_for_what_the_device_has_to_send),
         TERMINAL_TEST(a_stuck_device_is_left_at_the_deadline),
         TERMINAL_TEST(each_call_fails),
+        TERMINAL_TEST(interrupted_settings_are_repeated),
         TERMINAL_TEST(a_failure_leaves_the_lock_of_the_caller),
         TERMINAL_TEST(each_allocation_fails),
         TERMINAL_TEST(where_there_are_none),

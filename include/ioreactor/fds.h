@@ -31,7 +31,7 @@ struct ior_fds {
  * transport with the kernel's error; where too many are under way in the system (ETOOMANYREFS) it is tried again, as
  * without memory.
  * Further errors: -EINVAL (no bytes, no fd, or more than IOR_FDS_MAX), -EBADF, -EMFILE, -EOPNOTSUPP (no Unix stream, or
- * simulated).
+ * simulated), those of getsockname(2).
  */
 IOR_API int ior_send_fds(struct ior_context *cx, ior_id id, const void *bytes, size_t len, const int *fds, unsigned n);
 
@@ -52,7 +52,7 @@ struct ior_credentials {
 /*
  * The credentials of a Unix stream's peer, told by the kernel (SO_PEERCRED; LOCAL_PEERCRED on macOS and FreeBSD).
  * Errors: -EOPNOTSUPP (no Unix stream, or a system that does not tell), -ENOTCONN (still connecting), those of
- * getsockopt(2).
+ * getsockopt(2) and getsockname(2).
  */
 IOR_API int ior_peer_credentials(struct ior_context *cx, ior_id id, struct ior_credentials *ret);
 

@@ -55,13 +55,23 @@ static void kill_it(struct ior__child *child)
         ior__log(IOR_LOG_WARN, "process %ld cannot be killed: %s", (long)child->pid, ior_strerror(err));
 }
 
+/* A destroyed resource has no second chance to look: what was interrupted is asked again at once. */
+static int wait_through(struct ior__child *child, uint64_t timeout_ns, bool reap, struct ior_exit *ret)
+{
+    int r;
+    do {
+        r = wait_for(child, timeout_ns, reap, ret);
+    } while (r == -EINTR);
+    return r;
+}
+
 /* Whether it has exited; then it is reaped, and the rest of its group killed, whose number its zombie kept from reuse. */
 static int reap(struct ior__child *child, uint64_t timeout_ns, struct ior_exit *ret)
 {
-    int r = wait_for(child, timeout_ns, !child->group, ret);
+    int r = wait_through(child, timeout_ns, !child->group, ret);
     if (r == 1 && child->group) {
         (void)send_signal(child, SIGKILL);
-        r = wait_for(child, 0, true, ret);
+        r = wait_through(child, 0, true, ret);
     }
     child->gone = r == 1;
     return r;
@@ -91,7 +101,7 @@ static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emi
     int r = reap(child_of(res), 0, &exit);
     if (r == 1)
         tell_exited(res, &exit);
-    if (r >= 0 || r == -EINTR)
+    if (r >= 0)
         return (res->bits & IOR__IN_SET) ? IOR_IO_DONE : IOR_IO_MORE;
     child_of(res)->gone = r == -ECHILD;
     return r;

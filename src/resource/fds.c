@@ -25,6 +25,23 @@
 
 #define TAKEN (-1)
 
+/* 0 for a Unix stream, -EOPNOTSUPP for others, or why the system does not tell. */
+static int must_be_unix(const struct ior_resource *res)
+{
+    const struct ior_os *os = res->cx->rt->os;
+    struct ior_addr addr;
+    struct sockaddr family;
+    if ((res->bits & (IOR__STREAM | IOR__SOCKET)) != (IOR__STREAM | IOR__SOCKET))
+        return -EOPNOTSUPP;
+    int err = os->getsockname(os->arg, res->fd, &addr);
+    if (err < 0)
+        return err;
+    if (addr.len < sizeof(sa_family_t))
+        return -EOPNOTSUPP;
+    memcpy(&family, addr.raw, sizeof(family));
+    return family.sa_family == AF_UNIX ? 0 : -EOPNOTSUPP;
+}
+
 /* ---- sending ---- */
 
 /* A piece with a copy of the bytes and room for the fds behind them. NULL: out of memory. */
@@ -61,8 +78,9 @@ static int dup_fds(const struct ior_os *os, int *own, const int *fds, unsigned n
 
 static int fds_refused(const struct ior_resource *res, const void *bytes, size_t len, const int *fds, unsigned n)
 {
-    if (!res->cx->rt->os->send_fds || !ior__is_unix(res))
-        return -EOPNOTSUPP;
+    int err = res->cx->rt->os->send_fds ? must_be_unix(res) : -EOPNOTSUPP;
+    if (err < 0)
+        return err;
     if (!bytes || len == 0 || !fds || n == 0 || n > IOR_FDS_MAX)
         return -EINVAL;
     for (unsigned i = 0; i < n; i++) {
@@ -185,18 +203,6 @@ int ior_take_fd(struct ior_context *cx, const struct ior_event *ev, unsigned ind
 
 /* ---- the peer ---- */
 
-bool ior__is_unix(const struct ior_resource *res)
-{
-    const struct ior_os *os = res->cx->rt->os;
-    struct ior_addr addr;
-    struct sockaddr family;
-    if ((res->bits & (IOR__STREAM | IOR__SOCKET)) != (IOR__STREAM | IOR__SOCKET) ||
-        os->getsockname(os->arg, res->fd, &addr) < 0 || addr.len < sizeof(sa_family_t))
-        return false;
-    memcpy(&family, addr.raw, sizeof(family));
-    return family.sa_family == AF_UNIX;
-}
-
 #if defined(__linux__)
 static int credentials(const struct ior_os *os, int fd, struct ior_credentials *ret)
 {
@@ -248,5 +254,6 @@ int ior_peer_credentials(struct ior_context *cx, ior_id id, struct ior_credentia
         return -EINVAL;
     if (res->bits & IOR__CONNECTING)
         return -ENOTCONN;
-    return ior__is_unix(res) ? credentials(cx->rt->os, res->fd, ret) : -EOPNOTSUPP;
+    err = must_be_unix(res);
+    return err < 0 ? err : credentials(cx->rt->os, res->fd, ret);
 }

@@ -100,7 +100,9 @@ static struct ior__file_task *task_of(struct ior_job *job)
 static int work(struct ior_job *job)
 {
     struct ior__file_task *task = task_of(job);
-    task->result = perform(task);
+    do {
+        task->result = perform(task);
+    } while (task->result == -EINTR);
     if (task->result < 0)
         task->error = (int)-task->result;
     return 0;

@@ -33,9 +33,18 @@ static struct serial *serial_of(const struct ior_resource *res)
 
 /* ---- settings ---- */
 
+static int set(const struct ior_os *os, int fd, const struct ior_os_tty *settings)
+{
+    int err;
+    do {
+        err = os->tty_set(os->arg, fd, settings);
+    } while (err == -EINTR);
+    return err;
+}
+
 static void put_back(struct serial *serial, const struct ior_os *os, int fd)
 {
-    int err = os->tty_set(os->arg, fd, &serial->found);
+    int err = set(os, fd, &serial->found);
     if (serial->locked)
         (void)os->tty_ask(os->arg, fd, IOR_TTY_SHARED);
     serial->locked = false;
@@ -51,7 +60,7 @@ static int apply(struct ior_resource *res)
     const struct ior_os *os = serial->stream.opts->os;
     struct ior_os_tty now;
     int was = os->set_nonblock(os->arg, res->fd, true);
-    int err = was < 0 ? was : os->tty_set(os->arg, res->fd, &serial->asked);
+    int err = was < 0 ? was : set(os, res->fd, &serial->asked);
     serial->blocking = was == 0;
     if (err == 0)
         err = os->tty_get(os->arg, res->fd, &now);

@@ -19,7 +19,7 @@ static int begin(struct disk *disk, enum disk_call call)
     if ((of_all > 0 && of_all == disk->fail_nth) || (disk->fail[call] > 0 && nth >= disk->fail[call])) {
         disk->failed++;
         err = -disk->error;
-    } else if (disk->interrupt && (call == DISK_READ || call == DISK_WRITE) && nth % 2 == 1) {
+    } else if (disk->interrupt && call != DISK_THREAD && nth % 2 == 1) {
         err = -EINTR;
     }
     pthread_mutex_unlock(&disk->mutex);

@@ -29,9 +29,9 @@
 
 enum { MOST_POINTS = 2000, MOST_FAILURES = 400, LIMIT_S = 300 };
 
-static const struct scenario *const lists[] = {torture_accept,   torture_connect, torture_output,   torture_files,
-                                               torture_input,    torture_ends,    torture_handover, torture_time,
-                                               torture_commands, torture_kinds,   torture_datagrams};
+static const struct scenario *const lists[] = {torture_accept,   torture_connect, torture_output,    torture_files,
+                                               torture_input,    torture_ends,    torture_handover,  torture_time,
+                                               torture_commands, torture_kinds,   torture_datagrams, torture_names};
 static const char *const shapes[] = {"ready", "done"};
 static const char *const ways[] = {"plain", "narrow", "tight"};
 

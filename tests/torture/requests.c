@@ -99,6 +99,30 @@ ior_id t_adopt(struct service *s, int kind, const struct ior_stream_options *opt
     return id;
 }
 
+ior_id t_resolve(struct service *s, const char *name, uint64_t timeout_ns)
+{
+    const struct ior_resolve_options opts = {.struct_size = sizeof(opts), .timeout_ns = timeout_ns};
+    struct view before = look(s, 0);
+    ior_id id = 0;
+    int answer = ior_resolve(s->cx, name, 80, &opts, &id);
+    if (given(s, before, answer, id, "resolve") != 0)
+        t_res(s, id)->due_ns[IOR_DEADLINE_CONNECT] = ior_sim_now(s->run->sim) + timeout_ns;
+    return answer == 0 ? id : 0;
+}
+
+ior_id t_dial_name(struct service *s, const char *name, uint64_t connect_ns)
+{
+    const struct ior_dial_options opts = {
+        .struct_size = sizeof(opts),
+        .stream = {.struct_size = sizeof(struct ior_stream_options), .connect_ns = connect_ns}};
+    struct view before = look(s, 0);
+    ior_id id = 0;
+    int answer = ior_dial(s->cx, name, 80, &opts, &id);
+    if (given(s, before, answer, id, "dial") != 0)
+        t_res(s, id)->due_ns[IOR_DEADLINE_CONNECT] = ior_sim_now(s->run->sim) + connect_ns;
+    return answer == 0 ? id : 0;
+}
+
 ior_id t_datagrams(struct service *s, const char *text, const struct ior_datagram_options *opts)
 {
     struct ior_addr addr = addr_of(text);
@@ -139,14 +163,17 @@ ior_id t_register(struct service *s, struct ior_resource *res, const struct res 
 
 /* ---- timers ---- */
 
-ior_timer_id t_timer(struct service *s, uint64_t after_ns)
+/* Once, or (period_ns not 0) again and again. */
+static ior_timer_id new_timer(struct service *s, uint64_t after_ns, uint64_t period_ns)
 {
     struct timer *timer = &s->timers[s->timers_n];
     struct view before = look(s, 0);
     if (s->timers_n == MAX_TIMERS)
         abort();
-    *timer = (struct timer){.due_ns = ior_time_add(ior_sim_now(s->run->sim), after_ns)};
-    int answer = answered(s, 0, before, ior_timer_set(s->cx, after_ns, timer, &timer->id), "timer_set");
+    *timer = (struct timer){.due_ns = ior_time_add(ior_sim_now(s->run->sim), after_ns), .period_ns = period_ns};
+    int answer = period_ns != 0 ? ior_timer_every(s->cx, after_ns, period_ns, timer, &timer->id)
+                                : ior_timer_set(s->cx, after_ns, timer, &timer->id);
+    answer = answered(s, 0, before, answer, "timer_set");
     if (!t_ok(s->run, answer)) {
         if (timer->id != 0)
             complain(s->run, "timer_set was refused and gave an id");
@@ -154,6 +181,16 @@ ior_timer_id t_timer(struct service *s, uint64_t after_ns)
     }
     s->timers_n++;
     return timer->id;
+}
+
+ior_timer_id t_timer(struct service *s, uint64_t after_ns)
+{
+    return new_timer(s, after_ns, 0);
+}
+
+ior_timer_id t_timer_every(struct service *s, uint64_t first_ns, uint64_t period_ns)
+{
+    return new_timer(s, first_ns, period_ns);
 }
 
 static struct timer *timer_of(struct service *s, ior_timer_id id)

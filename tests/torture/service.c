@@ -87,7 +87,9 @@ static void on_timer(void *self, struct ior_context *cx, ior_timer_id id, void *
         complain(s->run, "a timer fired that was cancelled or fired before");
     if (ior_sim_now(s->run->sim) < timer->due_ns)
         complain(s->run, "a timer fired early");
-    timer->fired = true;
+    timer->fired = timer->period_ns == 0;
+    timer->due_ns += timer->period_ns * (1 + ior_timer_missed(cx));
+    timer->times++;
     if (s->on_timer != NULL)
         s->on_timer(s);
     leave(s);
@@ -226,6 +228,10 @@ static void note_plain(struct service *s, struct res *r, const struct ior_event 
         r->send_errors++;
         r->failed += ev->datagram->was_sent ? 0 : ev->datagram->len;
         break;
+    case IOR_EV_RESOLVED:
+        if (ev->resolved->count == 0 || r->resolved++ != 0)
+            complain(s->run, "a look-up without an address, or told twice");
+        break;
     default:
         complain(s->run, "an unknown event %d", (int)ev->type);
     }
@@ -242,7 +248,7 @@ static void on_event(void *self, struct ior_context *cx, const struct ior_event 
         return;
     }
     bool input = ev->type == IOR_EV_DATA || ev->type == IOR_EV_EOF || ev->type == IOR_EV_ACCEPTED ||
-                 ev->type == IOR_EV_READY || ev->type == IOR_EV_DATAGRAM;
+                 ev->type == IOR_EV_READY || ev->type == IOR_EV_DATAGRAM || ev->type == IOR_EV_RESOLVED;
     if (r->ended)
         complain(s->run, "%s after END", ior_event_name(ev->type));
     if (!r->registered && ev->type != IOR_EV_END)

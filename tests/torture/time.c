@@ -33,6 +33,31 @@ static void timers(struct run *run)
     t_want(run, ior_timer_count(s->cx) == 0);
 }
 
+/* Moved and cancelled in between, and left to the end. */
+static void periodic(struct run *run)
+{
+    enum { N = 12 };
+    struct service *s = t_service(run, NULL);
+    ior_timer_id ids[N];
+    if (s == NULL)
+        return;
+    for (int i = 0; i < N; i++)
+        ids[i] = t_timer_every(s, (uint64_t)i * 30 * MS, (uint64_t)(i + 1) * 100 * MS);
+    t_pass(run, 2 * SEC);
+    for (int i = 0; i < N; i += 3)
+        (void)t_timer_cancel(s, ids[i]);
+    for (int i = 1; i < N; i += 3)
+        (void)t_timer_move(s, ids[i], (uint64_t)i * 70 * MS);
+    for (size_t i = 0; i < s->timers_n; i++)
+        s->timers[i].times = 0;
+    t_pass(run, 10 * SEC);
+    for (size_t i = 0; i < s->timers_n; i++) {
+        const struct timer *timer = &s->timers[i];
+        uint64_t most = 10 * SEC / timer->period_ns + 1;
+        t_want(run, timer->cancelled ? timer->times == 0 : timer->times + 2 >= most && timer->times <= most);
+    }
+}
+
 /* Deadlines of the user's: told, nothing ends; they are armed again from the event. */
 static void rearm_deadline(struct service *s, struct res *r, const struct ior_event *ev)
 {
@@ -98,4 +123,5 @@ static void idle(struct run *run)
         t_want(run, t_ended(s, ids[i], IOR_TIMEOUT, ETIMEDOUT));
 }
 
-const struct scenario torture_time[] = {{"timers", timers}, {"deadlines", deadlines}, {"idle", idle}, {NULL, NULL}};
+const struct scenario torture_time[] = {
+    {"timers", timers}, {"periodic", periodic}, {"deadlines", deadlines}, {"idle", idle}, {NULL, NULL}};

@@ -27,7 +27,7 @@ struct res {
     bool registered, open, eof, ended, handed_over;
     bool asked, paused, closing, owed; /* what was asked for; DRAINED is owed */
     unsigned told;                     /* events */
-    unsigned accepts, readies, deadlines, customs, datagrams, send_errors;
+    unsigned accepts, readies, deadlines, customs, datagrams, send_errors, resolved;
     uint64_t due_ns[4]; /* of its deadlines, as far as they are known */
     uint64_t in;        /* bytes of DATA, from the transport's beginning, without those that were given back */
     uint64_t accepted;  /* bytes of sends, from the transport's beginning */
@@ -40,8 +40,9 @@ struct res {
 
 struct timer {
     ior_timer_id id;
-    uint64_t due_ns;
+    uint64_t due_ns, period_ns; /* a periodic one is due again after each time */
     bool fired, cancelled;
+    unsigned times;
 };
 
 /* A service that writes down what it is told, and complains where a promise is broken. */
@@ -126,7 +127,8 @@ struct scenario {
 
 /* Each file of scenarios has its list; a name of NULL ends it. */
 extern const struct scenario torture_accept[], torture_connect[], torture_output[], torture_files[], torture_input[],
-    torture_ends[], torture_handover[], torture_time[], torture_commands[], torture_kinds[], torture_datagrams[];
+    torture_ends[], torture_handover[], torture_time[], torture_commands[], torture_kinds[], torture_datagrams[],
+    torture_names[];
 
 /* ---- the world: world.c ---- */
 
@@ -202,10 +204,13 @@ ior_id t_connect(struct service *s, const char *addr, const struct ior_stream_op
 /* An fd with a peer at its other end; *ret_peer as for t_dial. */
 ior_id t_adopt(struct service *s, int kind, const struct ior_stream_options *opts, struct peer **ret_peer);
 ior_id t_watch(struct service *s, int fd, unsigned io);
+ior_id t_resolve(struct service *s, const char *name, uint64_t timeout_ns);
+ior_id t_dial_name(struct service *s, const char *name, uint64_t connect_ns); /* port 80 */
 ior_id t_datagrams(struct service *s, const char *addr, const struct ior_datagram_options *opts);
 /* It goes on from `old` (NULL: it is new). What is refused is freed. */
 ior_id t_register(struct service *s, struct ior_resource *res, const struct res *old);
 ior_timer_id t_timer(struct service *s, uint64_t after_ns);
+ior_timer_id t_timer_every(struct service *s, uint64_t first_ns, uint64_t period_ns);
 int t_timer_cancel(struct service *s, ior_timer_id id);
 int t_timer_move(struct service *s, ior_timer_id id, uint64_t after_ns);
 

@@ -157,7 +157,8 @@ struct ior_context {
     uint32_t resources;
     uint32_t attempts; /* those of them that are attempts of dials, of which the service knows nothing */
     uint32_t timers;
-    uint32_t jobs; /* that are to be completed */
+    uint32_t jobs;     /* that are to be completed */
+    uint32_t awaiting; /* resources whose END waits for a thread */
     enum ior__phase phase;
     bool started;
     bool stop_called;
@@ -343,6 +344,10 @@ int ior__attach_fd(struct ior_resource *res, int fd);
 void ior__latch_error(struct ior_resource *res, int error);
 /* END is all that is to come. `deadline` is -1 but for IOR_TIMEOUT. Nothing happens where that is so already. */
 void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadline);
+/* What its END has waited for, if it has, is over. */
+void ior__end_goes_on(struct ior_resource *res);
+/* Its END does not wait for a thread any longer. False: it would not have. */
+bool ior__end_give_up(struct ior_resource *res);
 /* Starts the orderly end: -ENOMEM, nothing has changed. */
 int ior__start_close(struct ior_resource *res, enum ior_why why, uint64_t drain_at_ns);
 void ior__close_after_eof(struct ior_resource *res, uint64_t drain_ns);

@@ -170,6 +170,14 @@ int ior_job_cancel(struct ior_context *cx, ior_job_id id)
     }
 }
 
+bool ior__task_recall(struct ior__task *task)
+{
+    if (withdraw(task->job.cx->rt->jobs, &task->job) != IOR__JOB_QUEUED)
+        return false;
+    task->job.bits |= IOR__JOB_ABANDONED; /* the loop completes it, and this is the loop */
+    return true;
+}
+
 void ior__task_abandon(struct ior__task *task)
 {
     task->job.bits |= IOR__JOB_ABANDONED;

@@ -38,6 +38,9 @@ int ior__task_submit(struct ior_context *cx, unsigned lane, struct ior__task *ta
 /* Sees to it that the lane has a thread: then tasks can be submitted without `bounded`, and do not fail. */
 int ior__task_prepare(struct ior_context *cx, unsigned lane);
 
+/* Takes back and forgets a task that no thread has begun. False: one has, and it is done, or will be. Loop's thread. */
+bool ior__task_recall(struct ior__task *task);
+
 /* The owner forgets a task that was submitted and is not done. Never calls back. Loop's thread. */
 void ior__task_abandon(struct ior__task *task);
 

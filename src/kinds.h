@@ -89,7 +89,14 @@ struct ior__kind {
     int (*enter)(struct ior_context *cx, struct ior_resource *res, ior_id *ret_id);
     /* END is decided on: what it waits for without an fd is not waited for any more. In a request. */
     void (*call_off)(struct ior_resource *res, enum ior_why why);
-    /* END is about to be told. */
+    /*
+     * END is about to be told. Whether it has to wait, for a call on a thread that changes what lies outside; that over,
+     * ior__end_goes_on. A kind that waits also has `leave` and `give_up`.
+     */
+    bool (*awaits)(struct ior_resource *res);
+    /* END is decided on, and is not to wait any longer. False: there is nothing it would wait for. In a request. */
+    bool (*give_up)(struct ior_resource *res);
+    /* END is told now. */
     void (*leave)(struct ior_resource *res);
     /* In the place of END and handover, for what no service knows of. */
     void (*over)(struct ior_resource *res);

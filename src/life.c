@@ -15,6 +15,9 @@
 /* In ior_resource.why, above why it ended: 1 + the deadline that passed, 0: none did. */
 #define WHICH_SHIFT 4
 
+/* The same: END waits for a thread, and the resource is on no list. */
+#define AWAITS 0x80u
+
 /* ---- registration ---- */
 
 int ior__may_register(const struct ior_context *cx)
@@ -135,6 +138,24 @@ void ior__end(struct ior_resource *res, enum ior_why why, int error, int deadlin
         return; /* step 5 finds it there */
     res->bits |= IOR__IN_WORK;
     ior__queue_add(&rt->ended, res);
+}
+
+void ior__end_goes_on(struct ior_resource *res)
+{
+    if (!(res->why & AWAITS))
+        return; /* its END has not come so far */
+    res->why &= (uint8_t)~AWAITS;
+    res->cx->awaiting--;
+    ior__queue_add(&res->cx->rt->ended, res);
+}
+
+bool ior__end_give_up(struct ior_resource *res)
+{
+    const struct ior__kind *kind = ior__kind_of(res);
+    if (!(res->bits & IOR__ENDING) || !kind || !kind->give_up || !kind->give_up(res))
+        return false;
+    ior__end_goes_on(res);
+    return true;
 }
 
 int ior__start_close(struct ior_resource *res, enum ior_why why, uint64_t drain_at_ns)
@@ -280,8 +301,14 @@ static void finalize(struct ior_resource *res)
         return;
     }
     ior__output_open(res);
-    if (kind && IOR_UNLIKELY(kind->leave != NULL))
+    if (kind && IOR_UNLIKELY(kind->leave != NULL)) {
+        if (kind->awaits && kind->awaits(res)) {
+            res->why |= AWAITS;
+            cx->awaiting++;
+            return;
+        }
         kind->leave(res);
+    }
     ior__send_settle(res);
     int held_error = IOR_UNLIKELY(rt->does_io) ? take_held(res) : 0;
     tell_end(res);

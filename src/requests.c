@@ -134,6 +134,8 @@ int ior_abort(struct ior_context *cx, ior_id id)
 {
     struct ior_resource *res;
     int err = ior__find(cx, id, &res);
+    if (err == -EALREADY)
+        return ior__end_give_up(ior__slots_find(&cx->rt->slots, id)) ? 0 : err;
     if (err < 0)
         return err;
     if ((res->bits & IOR__LISTENER) || res->ops == &ior__watch_ops)
@@ -143,6 +145,7 @@ int ior_abort(struct ior_context *cx, ior_id id)
         return kind->close(res, IOR_ASKED, 0);
     const struct ior_os *os = cx->rt->os;
     ior__end(res, IOR_ASKED, 0, -1);
+    (void)ior__end_give_up(res);
     if (!(res->bits & IOR__STREAM) || (res->bits & IOR__LOST) || res->fd < 0)
         return 0;
     struct linger linger = {.l_onoff = 1, .l_linger = 0};

@@ -455,16 +455,28 @@ static void free_in_child(struct ior_runtime *rt)
     runtime_release(rt, true);
 }
 
-/* Whether the end of the runtime waits for nothing but the work of jobs, which cannot be abandoned. */
-static bool only_jobs_left(const struct ior_runtime *rt)
+/* Whether the end of the runtime waits for nothing but threads: jobs that cannot be abandoned, calls on files. */
+static bool only_threads_left(const struct ior_runtime *rt)
 {
     uint32_t jobs = 0;
     for (const struct ior_context *cx = rt->contexts; cx; cx = cx->next) {
-        if (cx->phase != IOR__PHASE_GONE && !(cx->phase == IOR__PHASE_ENDING && cx->forced && cx->resources == 0))
+        if (cx->phase != IOR__PHASE_GONE &&
+            !(cx->phase == IOR__PHASE_ENDING && cx->forced && cx->resources == cx->awaiting))
             return false;
-        jobs += cx->jobs;
+        jobs += cx->jobs + cx->awaiting;
     }
     return jobs > 0 && !rt->drops;
+}
+
+/* Waits until something comes back from a thread, or the time is over for which that is waited for. */
+static void await_threads(struct ior_runtime *rt)
+{
+    uint64_t until_ns = ior__stop_deadline(rt);
+    if (until_ns == IOR_NEVER)
+        ior__pool_wait(rt->jobs);
+    else if (until_ns > rt->now_ns &&
+             rt->engine_ops->wait(rt->engine, rt->records, (int)rt->budget_records, until_ns) < 0)
+        rt->os->sleep(rt->os->arg, IOR_NS_PER_MS);
 }
 
 void ior_runtime_free(struct ior_runtime *rt)
@@ -491,8 +503,8 @@ void ior_runtime_free(struct ior_runtime *rt)
         ior__advance_stops(rt);
         ior__settle_work(rt);
         ior__end_resources(rt);
-        if (only_jobs_left(rt))
-            ior__pool_wait(rt->jobs);
+        if (only_threads_left(rt))
+            await_threads(rt);
     }
     while (rt->contexts) {
         struct ior_context *cx = rt->contexts;

@@ -308,6 +308,23 @@ static void end_all(struct ior_context *cx, bool force)
     }
 }
 
+/* How long after a service's time is over its resources may still wait for threads: END tells what was done then. */
+#define THREADS_WAIT_NS IOR_NS_PER_SEC
+
+static uint64_t give_up_at(const struct ior_context *cx)
+{
+    return ior_time_add(cx->stop_ns, THREADS_WAIT_NS);
+}
+
+static void give_up_all(struct ior_context *cx)
+{
+    for (uint32_t i = 0; cx->awaiting > 0 && i < cx->rt->slots.made; i++) {
+        struct ior_resource *res = ior__slots_at(&cx->rt->slots, i);
+        if (res && res->cx == cx)
+            (void)ior__end_give_up(res);
+    }
+}
+
 static void advance(struct ior_context *cx)
 {
     if (cx->phase == IOR__PHASE_SERVING && !ior__controller_ready(cx->ctl)) {
@@ -320,6 +337,8 @@ static void advance(struct ior_context *cx)
         end_all(cx, true);
         ior__jobs_abandon(cx);
         cx->forced = true;
+    } else if (cx->awaiting > 0 && cx->forced && cx->rt->now_ns >= give_up_at(cx)) {
+        give_up_all(cx);
     }
     if (cx->phase == IOR__PHASE_ENDING && cx->resources == 0 && cx->jobs == 0) {
         ior__drop_timers(cx);
@@ -363,7 +382,9 @@ uint64_t ior__stop_deadline(const struct ior_runtime *rt)
             continue;
         uint64_t at_ns = 0;
         if (cx->phase == IOR__PHASE_ENDING && cx->resources + cx->jobs > 0)
-            at_ns = cx->forced ? IOR_NEVER : cx->stop_ns; /* forced: for killed children, and jobs nobody may abandon */
+            at_ns = !cx->forced        ? cx->stop_ns
+                    : cx->awaiting > 0 ? give_up_at(cx)
+                                       : IOR_NEVER; /* for killed children, and jobs nobody may abandon */
         if (at_ns < least)
             least = at_ns;
     }

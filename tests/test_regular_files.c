@@ -461,12 +461,12 @@ static void a_full_disk_and_later_not(void **state)
     disk_hold(&b->disk, DISK_WRITE);
     probe_until(b->p, probe_of(b->p, id)->open == 1);
     assert_int_equal(ior_unregister(b->p->cx, id), 0);
+    disk_release(&b->disk);
     r = ended(b, id);
     assert_int_equal(r->written + r->unsent, 60000);
     res = r->handed;
     r->handed = NULL;
     b->p->keep = false;
-    disk_release(&b->disk);
     assert_int_equal(ior_register(b->p->cx, res, &again), 0);
     probe_of(b->p, again);
     assert_int_equal(ior_close(b->p->cx, again, IOR_NEVER), 0);
@@ -675,8 +675,12 @@ static void a_stuck_disk_holds_nothing_up(void **state)
             probe_until(b->p, disk_calls(&b->disk, (enum disk_call)call) == 1);
             disk_await(&b->disk, 1);
             if (only_file) {
-                assert_int_equal(ior_unregister(b->p->cx, id), 0);
+                if (call == DISK_WRITE)
+                    assert_int_equal(ior_abort(b->p->cx, id), 0);
+                else
+                    assert_int_equal(ior_unregister(b->p->cx, id), 0);
                 assert_int_equal(ended(b, id)->why, IOR_ASKED);
+                assert_int_equal(ended(b, id)->error, call == DISK_WRITE ? EINPROGRESS : 0);
                 assert_int_equal(probe_stats(b->p).resources, 0);
                 disk_release(&b->disk);
                 if (call == DISK_WRITE)
@@ -741,6 +745,7 @@ static void a_stop_flushes_files(void **state)
         assert_int_equal(ior_runtime_run(b->p->rt), 0);
         struct probe_res *r = probe_of(b->p, id);
         assert_int_equal(r->why, IOR_SHUTDOWN);
+        assert_int_equal(r->error, stuck ? EINPROGRESS : 0);
         assert_int_equal(r->written, stuck ? 0 : 50000);
         assert_int_equal(r->unsent, stuck ? 50000 : 0);
         assert_int_equal(disk_calls(&b->disk, DISK_SYNC), !stuck);

@@ -11,10 +11,18 @@
  *    those of a connection. END says how many bytes are in the file; the others are still in the queue.
  *
  * IOR_EV_OPEN is told when the file is open; operations and sends may come before. Where it cannot be opened END has
- * the cause. ior_close ends a file in order: what was asked for and sent is done first. ior_unregister ends it now;
- * what is under way then may still be done, but is not told. A file that is registered again goes on behind what was
- * told and written, and needs a thread there, too (-EAGAIN, -ENOSYS); bytes that were under way are written once more,
- * which with APPEND means twice.
+ * the cause. ior_close ends a file in order: what was asked for and sent is done first. ior_unregister and deadlines end
+ * it now: nothing more is begun or told, and a read, sync or stat under way is left to its thread. One thing END waits
+ * for, without holding up the loop: a call under way that changes the file (a write, an open that creates or truncates).
+ * So END's counts are exact, and the file is still from then on.
+ *
+ * A disk that hangs is not waited for for ever: ior_abort ends a file as ior_unregister does and waits for nothing, also
+ * where END has been waited for already; and a stop waits at most a second longer than its time, ior_runtime_free too.
+ * Then end.error is EINPROGRESS where there was no other: of the unsent bytes up to 256 KiB may be, or come to be, in the
+ * file. ior_register answers -EBUSY for such a file until the call has returned; what it came to is counted then.
+ *
+ * A file that is registered again goes on behind what was told and written, and needs a thread there, too (-EAGAIN,
+ * -ENOSYS).
  */
 #ifndef IOREACTOR_FILE_H
 #define IOREACTOR_FILE_H

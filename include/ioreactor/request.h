@@ -117,12 +117,15 @@ IOR_API struct ior_resource *ior_take(struct ior_context *cx, const struct ior_e
 /*
  * Registers a resource: one of the user's own kind, or one that was handed back or taken. It belongs to the runtime
  * until its handover; on failure it stays the caller's. One that was handed back goes on where it was: its unread bytes
- * come first, its unsent bytes are written first. Errors: -EBUSY (it is registered already), -EBADF, -EEXIST, -ENOBUFS
- * (its output is over the cap).
+ * come first, its unsent bytes are written first. Errors: -EBUSY (it is registered already; a file: a thread still has
+ * it), -EBADF, -EEXIST, -ENOBUFS (its output is over the cap).
  */
 IOR_API int ior_register(struct ior_context *cx, struct ior_resource *res, ior_id *ret_id);
 
-/* Ends a resource now: the fd is out of the engine on return; END (IOR_ASKED) and the handover come from the loop. */
+/*
+ * Ends a resource now: the fd is out of the engine on return; END (IOR_ASKED) and the handover come from the loop. (A
+ * file's END waits for a write that is under way: <ioreactor/file.h>.)
+ */
 IOR_API int ior_unregister(struct ior_context *cx, ior_id id);
 
 /*
@@ -132,7 +135,10 @@ IOR_API int ior_unregister(struct ior_context *cx, ior_id id);
  */
 IOR_API int ior_close(struct ior_context *cx, ior_id id, uint64_t drain_ns);
 
-/* Ends a stream with a reset: queued output is not written (it is handed over), the fd is closed on return. */
+/*
+ * Ends a stream with a reset: queued output is not written (it is handed over), the fd is closed on return. A file: as
+ * ior_unregister, but END does not wait for a call that is under way (<ioreactor/file.h>).
+ */
 IOR_API int ior_abort(struct ior_context *cx, ior_id id);
 
 /*

@@ -71,9 +71,10 @@ IOR_API uint64_t ior_runtime_deadline(struct ior_runtime *rt);
 
 /*
  * Frees the runtime. What has not ended yet ends now, as in a shutdown without time: `stop`, END and handover are
- * called from here. Not from inside a callback (does nothing but log then). After fork the child may call this alone:
- * it frees memory (releasing wrapped buffers) and closes fds, calls no callback of a service, and leaves the parent's
- * epoll set and waker alone. NULL is ignored.
+ * called from here. (A write to a file that is under way is waited for, at most a second: <ioreactor/file.h>.) Not from
+ * inside a callback (does nothing but log then). After fork the child may call this alone: it frees memory (releasing
+ * wrapped buffers) and closes fds, calls no callback of a service, and leaves the parent's epoll set and waker alone.
+ * NULL is ignored.
  */
 IOR_API void ior_runtime_free(struct ior_runtime *rt);
 

@@ -231,10 +231,13 @@ static void on_open(struct ior__file *file, struct ior__file_task *task)
 {
     struct ior_resource *res = &file->base;
     if (task->result < 0) {
+        ior__latch_error(res, task->error); /* also where it ends for something else */
         ior__end(res, IOR_ERROR, task->error, -1);
         return;
     }
     file->fd->fd = (int)task->result;
+    if (res->bits & IOR__ENDING)
+        return;
     res->bits |= IOR__TELL_OPEN;
     ior__ready_add(res->cx->rt, res, 0);
 }
@@ -266,8 +269,10 @@ void ior__file_done(struct ior__file *file, struct ior__file_task *task)
     }
     if (task)
         ior__file_task_free(task);
-    if (res->bits & IOR__ENDING)
+    if (res->bits & IOR__ENDING) {
+        ior__end_goes_on(res);
         return;
+    }
     (void)ior__file_next_op(file, res->written);
     res->bits &= ~(uint32_t)IOR__BLOCKED;
     ior__work_add(res->cx->rt, res);
@@ -293,15 +298,23 @@ static bool settled(struct ior_resource *res)
     return false;
 }
 
+static bool awaits(struct ior_resource *res)
+{
+    return ior__file_task_awaited(ior__file_of(res));
+}
+
+static bool give_up(struct ior_resource *res)
+{
+    if (!ior__file_task_leave(ior__file_of(res)))
+        return false;
+    ior__latch_error(res, EINPROGRESS);
+    return true;
+}
+
 static void leave(struct ior_resource *res)
 {
     struct ior__file *file = ior__file_of(res);
     struct ior__output *out = res->output;
-    if (file->task) {
-        file->task->file = NULL;
-        ior__task_abandon(&file->task->task);
-        file->task = NULL;
-    }
     while (file->pieces[0])
         drop_piece(file);
     file->read_at = file->tell_at; /* registered again it goes on there */
@@ -324,11 +337,17 @@ static const struct ior__marks *marks(const struct ior_resource *res)
 
 static int enter(struct ior_context *cx, struct ior_resource *res, ior_id *ret_id)
 {
-    uint32_t open = ior__file_is_open(ior__file_of(res)) ? IOR__TELL_OPEN : 0u;
+    struct ior__file *file = ior__file_of(res);
+    if (ior__file_is_left(file))
+        return -EBUSY;
+    uint32_t open = ior__file_is_open(file) ? IOR__TELL_OPEN : 0u;
     int err = ior__task_prepare(cx, IOR_LANE_FILES);
     if (err < 0)
         return err; /* it would wait for a thread that never comes */
-    return ior__attach_resource(cx, res, IOR__TELL_REGISTERED | open, ret_id);
+    err = ior__attach_resource(cx, res, IOR__TELL_REGISTERED | open, ret_id);
+    if (err == 0)
+        ior__file_count_late(file);
+    return err;
 }
 
 static void destroy(struct ior_resource *res)
@@ -347,6 +366,8 @@ static const struct ior__kind kind = {
     .no_fd = true,
     .by_thread = true,
     .enter = enter,
+    .awaits = awaits,
+    .give_up = give_up,
     .leave = leave,
     .marks = marks,
     .settled = settled,

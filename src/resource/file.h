@@ -12,7 +12,10 @@
 /* The fd, shared by the resource and what is under way: whoever is last closes it. */
 struct ior__file_fd {
     _Atomic uint32_t refs;
-    int fd; /* -1: not open yet */
+    _Atomic bool
+        left;    /* a call that changes the file was left behind: until it returns, the next two are the thread's */
+    int fd;      /* -1: not open yet */
+    size_t late; /* what was sent and such a call has written */
     const struct ior_os *os;
 };
 
@@ -34,6 +37,7 @@ struct ior__file_task {
     unsigned flags; /* IOR__FILE_OPEN: IOR_FILE_... */
     unsigned mode;
     bool append;
+    bool left; /* abandoned, and noted as such in fd */
     uint64_t offset;
     size_t len;          /* of bytes, wanted */
     int64_t result;      /* bytes that were moved, an fd, 0; < 0: none of it */
@@ -94,6 +98,13 @@ struct ior__file_task *ior__file_task_new(struct ior__file *file, int kind, size
 void ior__file_task_free(struct ior__file_task *task);
 /* The result's bytes as a buffer, which frees the task; *ret_taken says that it did. NULL: out of memory. */
 struct ior_buf *ior__file_task_wrap(struct ior__file_task *task, bool *ret_taken);
+/* END comes. What is under way is forgotten where no thread has begun it, or it changes nothing. Whether any is left. */
+bool ior__file_task_awaited(struct ior__file *file);
+/* Leaves behind what is under way. Whether it is something that changes the file: END cannot tell what it comes to. */
+bool ior__file_task_leave(struct ior__file *file);
+/* Whether that is still so; and, once it is not, what was sent and written meanwhile is counted. */
+bool ior__file_is_left(const struct ior__file *file);
+void ior__file_count_late(struct ior__file *file);
 /* Makes it the one that is under way. -errno: it is not, and still the caller's. */
 int ior__file_task_start(struct ior__file *file, struct ior__file_task *task);
 

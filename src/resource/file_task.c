@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is done to files on worker threads. A task owns all it needs: its bytes, and a share of the fd, which the last
- * one closes. So the file can end while a slow disk still has the task: it is abandoned, and frees itself later.
+ * one closes. So the file can end while a slow disk still has the task: it is abandoned, and frees itself later. One
+ * that changes the file is waited for; or it is left behind, which the share of the fd remembers until it has returned.
  */
 #include "file.h"
 
@@ -113,10 +114,67 @@ static int work(struct ior_job *job)
 static void drop(struct ior_job *job)
 {
     struct ior__file_task *task = task_of(job);
-    const struct ior_os *os = task->fd->os;
-    if (task->kind == IOR__FILE_OPEN && task->result >= 0)
-        os->close(os->arg, (int)task->result); /* the file may be registered again by now, and opened anew */
+    struct ior__file_fd *fd = task->fd;
+    if (task->left) {
+        if (task->kind == IOR__FILE_OPEN && task->result >= 0)
+            fd->fd = (int)task->result;
+        else if (task->kind == IOR__FILE_SENT)
+            fd->late = (size_t)task->result;
+        atomic_store_explicit(&fd->left, false, memory_order_release);
+    } else if (task->kind == IOR__FILE_OPEN && task->result >= 0) {
+        fd->os->close(fd->os->arg, (int)task->result); /* the file may be registered again by now, and opened anew */
+    }
     ior__file_task_free(task);
+}
+
+/* Whether the file is not the same after it: the next owner must not meet it half done. */
+static bool changes(const struct ior__file_task *task)
+{
+    return task->kind == IOR__FILE_SENT || task->kind == IOR_FILE_OP_WRITE ||
+           (task->kind == IOR__FILE_OPEN && (task->flags & (IOR_FILE_CREATE | IOR_FILE_TRUNCATE)));
+}
+
+bool ior__file_task_awaited(struct ior__file *file)
+{
+    struct ior__file_task *task = file->task;
+    if (!task)
+        return false;
+    bool begun = changes(task) && !ior__task_recall(&task->task);
+    if (begun)
+        return true;
+    if (!changes(task))
+        ior__task_abandon(&task->task);
+    task->file = NULL;
+    file->task = NULL;
+    return false;
+}
+
+bool ior__file_task_leave(struct ior__file *file)
+{
+    struct ior__file_task *task = file->task;
+    if (!ior__file_task_awaited(file))
+        return false;
+    task->left = true;
+    atomic_store_explicit(&file->fd->left, true, memory_order_relaxed);
+    ior__task_abandon(&task->task);
+    task->file = NULL;
+    file->task = NULL;
+    return true;
+}
+
+bool ior__file_is_left(const struct ior__file *file)
+{
+    return atomic_load_explicit(&file->fd->left, memory_order_acquire);
+}
+
+void ior__file_count_late(struct ior__file *file)
+{
+    struct ior__output *out = file->base.output;
+    if (file->fd->late == 0)
+        return;
+    out->in_flight = file->fd->late; /* in the file, but still in the queue */
+    file->write_at += file->fd->late;
+    file->fd->late = 0;
 }
 
 static void done(struct ior__task *base)

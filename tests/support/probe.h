@@ -65,7 +65,25 @@ struct probe {
 
 extern const struct ior_handler probe_handler;
 
-/* A config whose engine is the one the tests run on. */
+/*
+ * The real system; with IOR_PROCESSES=plain in the environment as it is where there are no fds of signals and processes:
+ * signals come by handlers, and a thread waits for each child.
+ */
+const struct ior_os *probe_os(void);
+bool probe_os_is_plain(void);
+
+/*
+ * After a signal was sent that a handler is to get. ThreadSanitizer holds one of each number back until the next call
+ * that it knows, and merges others with it.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define PROBE_SIGNALS_HELD_BACK 1
+#else
+#define PROBE_SIGNALS_HELD_BACK 0
+#endif
+void probe_signal_sent(void);
+
+/* A config whose engine is the one the tests run on, and that has this system. */
 struct ior_config probe_config(void);
 
 /* A probe with a runtime; config NULL: probe_config(). */

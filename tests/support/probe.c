@@ -283,6 +283,14 @@ const struct ior_handler probe_handler = {
     .handover_transport = on_handover,
 };
 
+void probe_await_count(const volatile sig_atomic_t *count, int n)
+{
+    uint64_t until = net_now() + PROBE_LIMIT_NS;
+    while (*count < n && net_now() < until)
+        usleep(50);
+    assert_int_equal(*count, n);
+}
+
 bool probe_os_is_plain(void)
 {
     const char *wanted = getenv("IOR_PROCESSES");

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How a child comes to run its program, on Linux.
+ * How a child comes to run its program.
  *
- * The child is made as vfork(2) makes it: it borrows the memory of this process, on a stack of its own, until it has
+ * On Linux the child is made as vfork(2) makes it: it borrows the memory of this process, on a stack of its own, until it has
  * loaded its program or has failed, and this thread waits so long. A copy of the page tables of a large process would
  * hold up the loop for milliseconds. CLONE_PIDFD gives the fd of the process in the same step, so that no other process
- * can be meant, however soon the child is gone and whoever reaps it.
+ * can be meant, however soon the child is gone and whoever reaps it. Where the kernel has no such fds, a thread waits for
+ * the child (waiter.c).
  *
  * Between here and there only system calls are made, and nothing is written but the child's own stack and the `plan`:
  * locks and memory belong to threads that do not exist in the child. All signals are blocked over it, so that no
  * handler of the program runs in the child; it gets its default effects and an empty mask last.
  *
  * What keeps the program from running is told through the plan, which both see. Where the child got a copy after all
- * (sanitizers want a fork, and emulators make one of everything) it is told through a pipe that the program's start
+ * (other systems, sanitizers that want a fork, and emulators that make one of everything) it is told through a pipe that the program's start
  * closes; `started`, which the child sets, tells the two apart.
  */
 #ifndef _GNU_SOURCE
@@ -20,30 +21,33 @@
 #endif
 #include "os_processes.h"
 
-#if defined(__linux__)
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <sched.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#endif
 
 #include <ioreactor/child.h>
 
 #include "engine/engine.h"
 #include "util.h"
+#include "waiter.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
 #define COPIES_MEMORY 1
 #endif
 #endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__linux__)
 #define COPIES_MEMORY 1
 #endif
 
@@ -58,6 +62,7 @@
 /* What the child does, and how far it came. */
 struct plan {
     const struct ior_os_spawn *spawn;
+    bool watched;         /* by a thread, without an fd of the process */
     int error_fd;         /* of the pipe, for a child that shares no memory */
     volatile int started; /* set by the child: it does share memory */
     volatile int error;   /* what failed in it */
@@ -219,19 +224,6 @@ static int child_main(void *arg)
 
 /* ---- in the parent ---- */
 
-/* A child without an fd of its process would be lost. */
-static pid_t keep(pid_t pid, int fd, int *ret_fd)
-{
-    if (fd >= 0) {
-        *ret_fd = fd;
-        return pid;
-    }
-    (void)kill(pid, SIGKILL);
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
-    }
-    return fd;
-}
-
 static int open_process(pid_t pid)
 {
 #if defined(SYS_pidfd_open)
@@ -242,17 +234,42 @@ static int open_process(pid_t pid)
 #endif
 }
 
+static void await_end(pid_t pid)
+{
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+}
+
+/* Its fd: `fd`, where there is one already. A child that nobody could wait for would be lost. */
+static pid_t keep(const struct plan *plan, pid_t pid, int fd, struct ior_os_process *ret)
+{
+    int err = plan->watched ? -ENOSYS : fd < 0 ? open_process(pid) : ior__above_stdio(fd);
+
+    if (err >= 0) {
+        *ret = (struct ior_os_process){.fd = err, .pid = pid};
+        return pid;
+    }
+    if (ior__call_is_missing(err))
+        err = ior__waiter_new(pid, ret);
+    if (err == 0)
+        return pid;
+    (void)kill(pid, SIGKILL);
+    await_end(pid);
+    return err;
+}
+
 /*
  * A child with a copy of the memory. It waits at a gate until its fd is open: where SIGCHLD is ignored, its pid would be
  * free as soon as it is gone.
  */
-static pid_t copied_child(struct plan *plan, int *ret_fd)
+static pid_t copied_child(struct plan *plan, struct ior_os_process *ret)
 {
     int gate[2];
     char byte = 0;
 
-    if (pipe2(gate, O_CLOEXEC) < 0)
-        return -errno;
+    int err = ior__pipe(gate);
+    if (err < 0)
+        return err;
     pid_t pid = fork();
     if (pid == 0) {
         close(gate[1]); /* or the end of this process would not open it */
@@ -260,7 +277,7 @@ static pid_t copied_child(struct plan *plan, int *ret_fd)
         }
         child_main(plan);
     }
-    pid = pid < 0 ? -errno : keep(pid, open_process(pid), ret_fd);
+    pid = pid < 0 ? -errno : keep(plan, pid, -1, ret);
     while (write(gate[1], &byte, 1) < 0 && errno == EINTR) {
     }
     close(gate[0]);
@@ -268,24 +285,24 @@ static pid_t copied_child(struct plan *plan, int *ret_fd)
     return pid;
 }
 
-static pid_t borrowing_child(struct plan *plan, int *ret_fd)
+static pid_t borrowing_child(struct plan *plan, struct ior_os_process *ret)
 {
 #if defined(COPIES_MEMORY)
-    return copied_child(plan, ret_fd);
+    return copied_child(plan, ret);
 #else
     char *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED)
         return -errno;
     int fd = -1;
-    int flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD;
+    int flags = CLONE_VM | CLONE_VFORK | (plan->watched ? 0 : CLONE_PIDFD) | SIGCHLD;
     pid_t pid = clone(child_main, stack + STACK_BYTES, flags, plan, &fd, NULL, NULL);
     int err = errno;
     munmap(stack, STACK_BYTES);
     if (pid < 0 && err == EINVAL)
-        return copied_child(plan, ret_fd); /* emulators that do not know the flag */
+        return copied_child(plan, ret); /* emulators that do not know the flag */
     if (pid < 0)
         return -err;
-    return keep(pid, fd < 0 ? open_process(pid) : ior__above_stdio(fd), ret_fd);
+    return keep(plan, pid, fd, ret);
 #endif
 }
 
@@ -306,54 +323,78 @@ static int outcome(const struct plan *plan, int read_fd)
 /* waitid(2) knows the fds of processes (Linux 5.4). */
 static bool can_wait(void)
 {
+#if defined(__linux__)
     siginfo_t info;
 
     return syscall(SYS_waitid, P_PIDFD_, INT_MAX, &info, WEXITED | WNOHANG, NULL) < 0 && errno == EBADF;
+#else
+    return false;
+#endif
 }
 
-static int start(struct plan *plan, int *ret_fd)
+/* The program did not run: the child has ended, or does so at once. */
+static void bury(struct ior_os_process *process)
+{
+    if (process->own) {
+        ior__waiter_join(process);
+        await_end(process->pid);
+        ior__waiter_free(process);
+    } else {
+#if defined(__linux__)
+        siginfo_t info;
+        while (syscall(SYS_waitid, P_PIDFD_, process->fd, &info, WEXITED, NULL) < 0 && errno == EINTR) {
+        }
+#endif
+    }
+    close(process->fd);
+}
+
+static int start(struct plan *plan, struct ior_os_process *ret)
 {
     int errors[2];
-    int fd = -1;
+    struct ior_os_process process;
     sigset_t all, before;
 
-    if (pipe2(errors, O_CLOEXEC) < 0)
-        return -errno;
+    int err = ior__pipe(errors);
+    if (err < 0)
+        return err;
     plan->error_fd = errors[1];
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    pid_t pid = borrowing_child(plan, &fd);
+    pid_t pid = borrowing_child(plan, &process);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     close(errors[1]);
-    int err = pid < 0 ? (int)pid : outcome(plan, errors[0]);
+    err = pid < 0 ? (int)pid : outcome(plan, errors[0]);
     close(errors[0]);
-    if (err == 0) {
-        *ret_fd = fd;
-        return (int)pid;
-    }
-    if (fd >= 0) {
-        siginfo_t info;
-        while (syscall(SYS_waitid, P_PIDFD_, fd, &info, WEXITED, NULL) < 0 && errno == EINTR) {
-        }
-        close(fd);
-    }
+    if (err == 0)
+        *ret = process;
+    else if (pid > 0)
+        bury(&process);
     return err;
 }
 
-int ior__spawn(void *arg, const struct ior_os_spawn *spawn, int *ret_fd)
+static int spawn_as(const struct ior_os_spawn *spawn, bool watched, struct ior_os_process *ret)
 {
-    (void)arg;
     if (spawn->fd_count > FDS_MOST)
         return -EINVAL;
-    if (!can_wait())
-        return -ENOSYS;
     struct plan *plan = ior__calloc(sizeof(*plan));
     if (!plan)
         return -ENOMEM;
     plan->spawn = spawn;
-    int answer = start(plan, ret_fd);
+    plan->watched = watched;
+    int err = start(plan, ret);
     ior__free(plan, sizeof(*plan));
-    return answer;
+    return err;
 }
 
-#endif
+int ior__spawn(void *arg, const struct ior_os_spawn *spawn, struct ior_os_process *ret)
+{
+    (void)arg;
+    return spawn_as(spawn, !can_wait(), ret);
+}
+
+int ior__spawn_watched(void *arg, const struct ior_os_spawn *spawn, struct ior_os_process *ret)
+{
+    (void)arg;
+    return spawn_as(spawn, true, ret);
+}

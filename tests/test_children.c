@@ -712,15 +712,60 @@ static void released_runs_on(void **state)
     family_none_left();
 }
 
+/* Where threads wait for children, each ends with its child, whoever reaps that. */
+static void no_thread_is_left(void **state)
+{
+    struct probe *p = probe_new(NULL);
+    struct family_sh sh;
+    pid_t pid = 0;
+    int status = 0;
+    (void)state;
+    probe_turns(p, 2);
+    size_t rest = net_threads_at_rest();
+    size_t fds = net_fd_count();
+    ior_id id = ready_child(p, &sh, SLEEPS);
+    assert_int_equal(net_thread_count(), rest + probe_os_is_plain());
+    assert_int_equal(ior_child_pid(p->cx, id, &pid), 0);
+    int fd = ior_resource_release(taken_back(p, id)); /* its thread goes on alone */
+    assert_int_equal(net_thread_count(), rest + probe_os_is_plain());
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(net_await(fd, POLLIN) & POLLIN, POLLIN);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    close(fd);
+    net_await_threads(rest);
+
+    id = ready_child(p, &sh, SLEEPS);
+    assert_int_equal(ior_child_pid(p->cx, id, &pid), 0);
+    fd = ior_resource_release(taken_back(p, id));
+    close(fd); /* before anybody could be told */
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    net_await_threads(rest);
+
+    family_sh(&sh, "exit 0");
+    id = family_spawn(p, &sh);
+    assert_int_equal(ior_child_pid(p->cx, id, &pid), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    probe_until(p, probe_of(p, id)->end == 1);
+    net_await_threads(rest);
+    probe_until(p, ior_count(p->cx) == 0);
+    assert_int_equal(net_fd_count(), fds);
+    probe_free(p);
+    family_none_left();
+}
+
+static size_t fds_before;
+
 static int free_in_forked_child(void *arg)
 {
     struct probe *p = arg;
     ior_runtime_free(p->rt);
-    return 0;
+    return net_fd_count() == fds_before ? 0 : 1;
 }
 
 static void a_forked_child_does_not_kill_it(void **state)
 {
+    fds_before = net_fd_count();
     struct probe *p = probe_new(NULL);
     struct family_sh sh;
     (void)state;
@@ -762,6 +807,7 @@ int main(void)
         cmocka_unit_test(handed_to_another_runtime),
         cmocka_unit_test(freed_is_killed_and_reaped),
         cmocka_unit_test(released_runs_on),
+        cmocka_unit_test(no_thread_is_left),
         cmocka_unit_test(a_forked_child_does_not_kill_it),
     };
     family_need();

@@ -218,9 +218,9 @@ static int faulty_pipe(void *arg, int fds[2])
     return fails() ? -fail_with : ior_os_default()->processes->pipe(arg, fds);
 }
 
-static int faulty_spawn(void *arg, const struct ior_os_spawn *spawn, int *ret_fd)
+static int faulty_spawn(void *arg, const struct ior_os_spawn *spawn, struct ior_os_process *ret)
 {
-    return fails() ? -fail_with : ior_os_default()->processes->spawn(arg, spawn, ret_fd);
+    return fails() ? -fail_with : probe_os()->processes->spawn(arg, spawn, ret);
 }
 
 static int faulty_nonblock(void *arg, int fd, bool on)
@@ -231,7 +231,7 @@ static int faulty_nonblock(void *arg, int fd, bool on)
 static struct probe *faulty_probe(void)
 {
     struct ior_config config = probe_config();
-    os = *ior_os_default();
+    os = *probe_os();
     processes = *os.processes;
     os.processes = &processes;
     os.set_nonblock = faulty_nonblock;
@@ -398,19 +398,20 @@ static void somebody_else_reaps_it(void **state)
 static int wait_answer;
 static unsigned waits, kills;
 
-static int scripted_wait(void *arg, int fd, uint64_t timeout_ns, bool reap, struct ior_exit *ret)
+static int scripted_wait(void *arg, struct ior_os_process *process, uint64_t timeout_ns, bool reap,
+                         struct ior_exit *ret)
 {
     int answer = wait_answer;
     waits++;
     if (answer == -EINTR)
         wait_answer = 1;
-    return answer == 1 ? ior_os_default()->processes->wait(arg, fd, timeout_ns, reap, ret) : answer;
+    return answer == 1 ? probe_os()->processes->wait(arg, process, timeout_ns, reap, ret) : answer;
 }
 
-static int scripted_kill(void *arg, int fd, pid_t pid, bool group, int signo)
+static int scripted_kill(void *arg, struct ior_os_process *process, bool group, int signo)
 {
     kills += signo == SIGKILL;
-    return wait_answer == 1 ? ior_os_default()->processes->kill(arg, fd, pid, group, signo) : 0;
+    return wait_answer == 1 ? probe_os()->processes->kill(arg, process, group, signo) : 0;
 }
 
 static struct probe *scripted_probe(void)
@@ -571,7 +572,9 @@ static void without_the_calls(void **state)
     processes.wait = NULL, refused(p, &sh.opts, -ENOSYS);
     processes.wait = ior_os_default()->processes->wait, processes.kill = NULL, refused(p, &sh.opts, -ENOSYS);
     processes.kill = ior_os_default()->processes->kill, processes.pipe = NULL, refused(p, &sh.opts, -ENOSYS);
-    processes.pipe = faulty_pipe, processes.spawn = NULL, refused(p, &sh.opts, -ENOSYS);
+    processes.pipe = faulty_pipe, processes.process_close = NULL, refused(p, &sh.opts, -ENOSYS);
+    processes.process_close = ior_os_default()->processes->process_close;
+    processes.spawn = NULL, refused(p, &sh.opts, -ENOSYS);
     os.processes = NULL, refused(p, &sh.opts, -ENOSYS); /* as in a simulation */
     untouched(&sh);
     probe_free(p);
@@ -583,17 +586,23 @@ static void without_the_calls(void **state)
 struct refusal {
     long call;
     int error;
-    int expected; /* what ior_spawn answers */
+    int expected;       /* what ior_spawn answers */
+    uint32_t first_arg; /* only with that; 0: always */
 };
 
 enum { CANNOT_FILTER = 77, WRONG_ANSWER = 2, LEFT_SOMETHING, NOT_TOLD, OPEN_FDS };
 
-static bool refuse(long call, int error)
+#define LOW_HALF (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0) /* of an argument */
+
+static bool refuse(const struct refusal *refusal)
 {
+    bool always = refusal->first_arg == 0;
     struct sock_filter filter[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)refusal->call, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args) + LOW_HALF),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, refusal->first_arg, 0, always ? 0 : 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)refusal->error),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog program = {.len = sizeof(filter) / sizeof(filter[0]), .filter = filter};
@@ -608,7 +617,7 @@ static int spawn_refused(void *arg)
     ior_id id = 4711;
     int leaks = open("/dev/null", O_RDONLY); /* not close-on-exec */
     probe_turns(p, 1);
-    if (!refuse(refusal->call, refusal->error))
+    if (!refuse(refusal))
         return CANNOT_FILTER;
     with_pipes(&sh, "n=0; for f in /proc/self/fd/*; do [ -e $f ] && n=$((n + 1)); done; exit $n");
     sh.opts.cwd = "/";
@@ -638,21 +647,25 @@ static int spawn_refused(void *arg)
 static void the_kernel_refuses(void **state)
 {
     static const struct refusal refusals[] = {
-        {SYS_pipe2, EMFILE, -EMFILE},
-        {SYS_clone, EAGAIN, -EAGAIN},
-        {SYS_clone, ENOMEM, -ENOMEM},
-        {SYS_clone, EINVAL, -EINVAL}, /* the fork behind it is one, too */
-        {SYS_execve, EPERM, -EPERM},
-        {SYS_chdir, EIO, -EIO},
-        {SYS_setpgid, EPERM, -EPERM},
-        {SYS_waitid, EINVAL, -ENOSYS}, /* before Linux 5.4 */
+        {SYS_pipe2, EMFILE, -EMFILE, 0},
+        {SYS_clone, EAGAIN, -EAGAIN, 0},
+        {SYS_clone, ENOMEM, -ENOMEM, 0},
+        {SYS_clone, EINVAL, -EINVAL, 0}, /* the fork behind it is one, too */
+        {SYS_execve, EPERM, -EPERM, 0},
+        {SYS_chdir, EIO, -EIO, 0},
+        {SYS_setpgid, EPERM, -EPERM, 0},
+        {SYS_waitid, EINVAL, 0, 3}, /* P_PIDFD, before Linux 5.4 */
+#if defined(SYS_pidfd_open)
+        {SYS_pidfd_open, EPERM, 0, 0}, /* the profiles of some containers */
+        {SYS_pidfd_open, ENOSYS, 0, 0},
+#endif
 #if defined(SYS_close_range)
-        {SYS_close_range, ENOSYS, 0}, /* before Linux 5.9 */
+        {SYS_close_range, ENOSYS, 0, 0}, /* before Linux 5.9 */
 #endif
 #if defined(SYS_dup2)
-        {SYS_dup2, EBUSY, -EBUSY},
+        {SYS_dup2, EBUSY, -EBUSY, 0},
 #else
-        {SYS_dup3, EBUSY, -EBUSY},
+        {SYS_dup3, EBUSY, -EBUSY, 0},
 #endif
     };
     (void)state;

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -411,6 +412,36 @@ static void a_refused_flag_is_told(void **state)
     tell(no_flags, NULL);
 }
 
+/* ---- signals ---- */
+
+static int signals_refused(void *arg)
+{
+    struct probe *p = probe_new(NULL);
+    const int number = SIGUSR1;
+    size_t fds = net_fd_count();
+    ior_id id = 0;
+    if (!refuse(SYS_signalfd4, *(const int *)arg))
+        return NO_FILTER;
+    CHECK(ior_signals(p->cx, &number, 1, NULL, &id) == 0);
+    CHECK(kill(getpid(), SIGUSR1) == 0); /* which would end this process */
+    for (int i = 0; i < 100 && probe_of(p, id)->signals == 0; i++)
+        probe_step(p);
+    CHECK(probe_of(p, id)->signals == 1 && probe_of(p, id)->signal.number == SIGUSR1);
+    CHECK(ior_close(p->cx, id, 0) == 0);
+    probe_turns(p, 2);
+    CHECK(net_fd_count() == fds);
+    probe_free(p);
+    return 0;
+}
+
+static void without_signalfd_there_are_handlers(void **state)
+{
+    static const int errors[] = {ENOSYS, EPERM};
+    (void)state;
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+        tell(signals_refused, (void *)(uintptr_t)&errors[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -425,6 +456,7 @@ int main(void)
         cmocka_unit_test(a_kernel_that_cannot_wipe_at_fork_will_do),
         cmocka_unit_test(a_reactor_without_a_thread_is_refused_and_leaves_nothing),
         cmocka_unit_test(a_refused_flag_is_told),
+        cmocka_unit_test(without_signalfd_there_are_handlers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,6 +23,8 @@
 
 #include <ioreactor.h>
 
+#include "signal_pipe.h"
+
 #if defined(__linux__) && defined(__has_include)
 #if __has_include(<asm/termbits.h>)
 #include <asm/termbits.h>
@@ -234,31 +236,37 @@ static void signals_that_cannot_be(void **state)
 {
     const struct ior_os_processes *os = ior_os_default()->processes;
     const int none[] = {SIGUSR1, 4711};
+    struct ior_os_signals signals = {.fd = -1};
     struct ior_signal got;
     int fds[2];
     (void)state;
-    assert_int_equal(os->signal_open(NULL, none, 2), -EINVAL);
+    assert_int_equal(os->signal_open(NULL, none, 2, &signals), -EINVAL);
+    assert_int_equal(ior__signal_pipe_open(NULL, none, 2, &signals), -EINVAL);
+    assert_int_equal(signals.fd, -1);
     assert_int_equal(os->pipe(NULL, fds), 0);
+    signals.fd = fds[0];
     assert_int_equal(write(fds[1], "short", 5), 5);
-    assert_int_equal(os->signal_read(NULL, fds[0], &got), -EIO);
+    assert_int_equal(os->signal_read(NULL, &signals, &got), -EIO);
     close(fds[0]);
     close(fds[1]);
-    assert_int_equal(os->signal_read(NULL, fds[0], &got), -EBADF);
+    assert_int_equal(os->signal_read(NULL, &signals, &got), -EBADF);
 }
 
 static void processes_that_are_not(void **state)
 {
     const struct ior_os_processes *os = ior_os_default()->processes;
+    struct ior_os_process process = {.fd = -1, .pid = 0x3fffffff}; /* more than there can be */
     struct ior_exit how;
     int fds[2];
     (void)state;
-    int err = os->kill(NULL, -1, 0x3fffffff, false, 0);
-    assert_true(err == -EBADF || err == -ESRCH);                       /* the second one where only pids are known */
-    assert_int_equal(os->kill(NULL, -1, 0x3fffffff, true, 0), -ESRCH); /* more than there can be */
+    int err = os->kill(NULL, &process, false, 0);
+    assert_true(err == -EBADF || err == -ESRCH); /* the second one where only pids are known */
+    assert_int_equal(os->kill(NULL, &process, true, 0), -ESRCH);
     assert_int_equal(os->pipe(NULL, fds), 0);
-    assert_int_equal(os->wait(NULL, fds[0], IOR_NS_PER_MS, true, &how), 0);
+    process.fd = fds[0];
+    assert_int_equal(os->wait(NULL, &process, IOR_NS_PER_MS, true, &how), 0);
     close(fds[1]);
-    assert_true(os->wait(NULL, fds[0], IOR_NS_PER_SEC, true, &how) < 0); /* readable, but no process */
+    assert_true(os->wait(NULL, &process, IOR_NS_PER_SEC, true, &how) < 0); /* readable, but no process */
     close(fds[0]);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Scalars, flags, errors, and the two process-wide hooks (log and allocator), which are the library's only global
- * state.
+ * state; but where signals need handlers, these have some (signal.h).
  */
 #ifndef IOREACTOR_BASE_H
 #define IOREACTOR_BASE_H

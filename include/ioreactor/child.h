@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Child processes as resources: started by a request, told when they exit, stopped with grace, never left as zombies.
- * Linux 5.4 and later (process file descriptors); elsewhere, and in a simulation, -ENOSYS.
+ * In a simulation -ENOSYS. Linux 5.4 and later has file descriptors of processes; elsewhere a thread waits for each child,
+ * which takes an fd more.
  */
 #ifndef IOREACTOR_CHILD_H
 #define IOREACTOR_CHILD_H
@@ -67,8 +68,9 @@ struct ior_exit {
  * The child has the fds of the list, /dev/null as those of 0, 1 and 2 that are not there, and no other. All its signals
  * are unblocked and have their default effect. The rest (credentials, umask, limits, priorities) it inherits.
  *
- * The call returns when the program has been loaded, or could not be: a file on a slow disk holds up the loop. No copy
- * of the process is made (the child borrows its memory until then), and no handler of pthread_atfork(3) is called.
+ * The call returns when the program has been loaded, or could not be: a file on a slow disk holds up the loop. On Linux
+ * no copy of the process is made (the child borrows its memory until then), and no handler of pthread_atfork(3) is
+ * called; elsewhere it is fork(2).
  *
  * Errors: what kept the program from running, as fork(2), execve(2), chdir(2), setsid(2), dup2(2) and pipe(2) tell it:
  * -ENOENT, -EACCES, -ENOEXEC, -E2BIG, -EAGAIN, -EMFILE (also for a `number` past RLIMIT_NOFILE), -EBADF (an fd of the
@@ -89,12 +91,14 @@ IOR_API int ior_spawn(struct ior_context *cx, const struct ior_spawn_options *op
  *  - ior_unregister ends the resource while the child runs on: END without EXITED. It is handed over and can be
  *    registered again, here or elsewhere, and tells EXITED then, whenever that was. ior_resource_free kills and
  *    reaps it, and so does the runtime where there is no handover callback (and waits for that, at most a second).
- *    ior_resource_release lets it run: the caller has its process fd, and reaps it with waitid(P_PIDFD).
+ *    ior_resource_release lets it run: the caller has its process fd, and reaps it with waitid(P_PIDFD). Where there
+ *    are no such fds it is one that is readable once the process has exited, to be reaped by its pid.
  *  - ior_pause holds back EXITED. IOR_DEADLINE_USER is told as ever; IOR_DEADLINE_IDLE ends the resource, as
  *    ior_unregister does.
  *
  * Only the library may wait for its children. Where SIGCHLD is ignored, or other code reaps all children, what they
- * answered is lost, and the resource ends with ECHILD, without EXITED.
+ * answered is lost, and the resource ends with ECHILD, without EXITED. Without process fds its pid may be another's then,
+ * until that is told.
  */
 IOR_API int ior_kill(struct ior_context *cx, ior_id id, int signo);
 

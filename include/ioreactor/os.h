@@ -99,28 +99,44 @@ struct ior_os_spawn_fd {
     int from, to;
 };
 
+/* Signals that are asked for: what `signal_open` made. */
+struct ior_os_signals {
+    int fd;       /* readable while one of them waits: non-blocking, close-on-exec, never 0, 1 or 2 */
+    bool handled; /* by handlers: they must not be blocked; else they must */
+    void *own;    /* the table's own */
+};
+
+/* A child process: what `spawn` made. */
+struct ior_os_process {
+    int fd; /* readable once it has exited: close-on-exec, never 0, 1 or 2 */
+    pid_t pid;
+    void *own; /* the table's own */
+};
+
 /* Signals and child processes. A call that is NULL is not there: what needs it answers -ENOSYS. */
 struct ior_os_processes {
     uint32_t struct_size; /* sizeof(struct ior_os_processes) */
     uint32_t reserved;
 
-    /* An fd that is readable while one of these signals waits: non-blocking, close-on-exec, never 0, 1 or 2. */
-    int (*signal_open)(void *arg, const int *numbers, size_t count);
-    int (*signal_read)(void *arg, int fd, struct ior_signal *ret); /* 0, or -EAGAIN: none waits */
+    int (*signal_open)(void *arg, const int *numbers, size_t count, struct ior_os_signals *ret);
+    int (*signal_read)(void *arg, struct ior_os_signals *signals,
+                       struct ior_signal *ret); /* 0, or -EAGAIN: none waits */
+    /* Where they are handled: handlers are there from now on; or no more, and signals not read are sent again. */
+    void (*signal_take)(void *arg, struct ior_os_signals *signals, bool on);
+    void (*signal_close)(void *arg, struct ior_os_signals *signals); /* its fd, too, if that is not -1 */
 
     int (*pipe)(void *arg, int fds[2]); /* both blocking, close-on-exec, never 0, 1 or 2 */
-    /*
-     * Starts it; answers the pid, and an fd of the process that is readable once it has exited. -errno: there is no
-     * child (any more).
-     */
-    int (*spawn)(void *arg, const struct ior_os_spawn *spawn, int *ret_fd);
+    int (*spawn)(void *arg, const struct ior_os_spawn *spawn,
+                 struct ior_os_process *ret); /* -errno: there is no child */
     /*
      * Whether the child has exited (1) or not within that time (0), and how; `reap`: it is gone then. -ECHILD: it is
      * not a child of this process, or not any more.
      */
-    int (*wait)(void *arg, int fd, uint64_t timeout_ns, bool reap, struct ior_exit *ret);
-    /* A child that was not reaped; `group`: all of the process group of that number. */
-    int (*kill)(void *arg, int fd, pid_t pid, bool group, int signo);
+    int (*wait)(void *arg, struct ior_os_process *process, uint64_t timeout_ns, bool reap, struct ior_exit *ret);
+    /* A child that was not reaped; `group`: all of the process group of its number. */
+    int (*kill)(void *arg, struct ior_os_process *process, bool group, int signo);
+    /* The process is not asked about any more, whether it has ended or not. Closes its fd, if that is not -1. */
+    void (*process_close)(void *arg, struct ior_os_process *process);
 };
 
 /* As many fds as one message can carry (SCM_MAX_FD of Linux). */

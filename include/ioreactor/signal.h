@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Signals as events, instead of handlers. The one place where the library changes what the process does with signals:
- * those that are asked for are blocked in the calling thread until the resource ends. Handlers are never installed.
+ * Signals as events, instead of handlers of the program's own. The one place where the library changes what the process
+ * does with signals: those that are asked for are blocked in the calling thread until the resource ends. Only where the
+ * system has no signalfd(2) they are handled instead, which is the one case where the library installs handlers.
  */
 #ifndef IOREACTOR_SIGNAL_H
 #define IOREACTOR_SIGNAL_H
@@ -32,7 +33,7 @@ struct ior_signal_options {
 
 /*
  * Tells each of `count` signals as IOR_EV_SIGNAL, until the resource is unregistered (or closed, which is the same).
- * The numbers are copied; opts may be NULL. Linux (signalfd(2)); elsewhere, and in a simulation, -ENOSYS.
+ * The numbers are copied; opts may be NULL. In a simulation -ENOSYS.
  *
  * Which thread: the signals are blocked in the calling thread, and threads that are made later inherit that. The
  * kernel gives a signal to any thread that does not block it, so a program with more threads asks for its signals (or
@@ -53,6 +54,17 @@ struct ior_signal_options {
  *
  * Errors: -EINVAL (no number, not a signal, or one of SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, which do not
  * wait for anybody), -ENOSYS, -EMFILE, -ENFILE, -ENOMEM.
+ *
+ * Without signalfd(2) (other systems than Linux, filters of system calls) the same holds, but:
+ *  - A handler is installed (sigaction(2)) while anybody in the process asks for the number; then what was there before
+ *    is put back, unless the program has replaced it. A handler that the program installs meanwhile takes the signal away.
+ *  - The signals are unblocked in the calling thread, in place of blocked, until the end, and then as before; with
+ *    keep_blocked they are blocked then. Whatever thread does not block them may handle them, and has its blocking
+ *    calls interrupted (SA_RESTART is set); a signal sent to any one thread is told, too.
+ *  - Of a real-time signal 1,024 may wait; how many more were lost is logged as a warning. What waits at the last end is
+ *    sent again, as from this process. Where the end of one of two runtimes of a thread blocks the signals again, the
+ *    other one gets them only by other threads.
+ *  - A forked child has what was there before from its first such signal on.
  */
 IOR_API int ior_signals(struct ior_context *cx, const int *numbers, size_t count, const struct ior_signal_options *opts,
                         ior_id *ret_id);

@@ -3,7 +3,8 @@
  * Child processes: told when they exit, stopped with grace. How they are started is in spawn_request.c.
  *
  * The fd of the process is readable from its exit on, also where nobody looked for it then, and the process stays a
- * zombie until it is reaped here; so neither an early exit nor a pid that is used anew can be missed or mistaken.
+ * zombie until it is reaped here; so neither an early exit nor a pid that is used anew can be missed or mistaken. What
+ * the fd is where the system has none for processes: src/waiter.c.
  *
  * To stop it is SIGTERM, then SIGKILL at IOR_DEADLINE_DRAIN, then a last wait: a process that the kernel cannot end
  * now (it waits for a disk, say) must not hold up a shutdown for ever. A child whose resource is destroyed is killed
@@ -26,25 +27,25 @@ static struct ior__child *child_of(const struct ior_resource *res)
     return (struct ior__child *)(uintptr_t)res;
 }
 
-static int wait_for(const struct ior__child *child, uint64_t timeout_ns, bool reap, struct ior_exit *ret)
+static int wait_for(struct ior__child *child, uint64_t timeout_ns, bool reap, struct ior_exit *ret)
 {
     const struct ior_os *os = child->os;
-    return os->processes->wait(os->arg, child->base.fd, timeout_ns, reap, ret);
+    return os->processes->wait(os->arg, &child->process, timeout_ns, reap, ret);
 }
 
 /* A group is named by a number, which may be another's once the process was reaped, by whomever. */
-static bool group_is_gone(const struct ior__child *child)
+static bool group_is_gone(struct ior__child *child)
 {
     struct ior_exit exit;
     return wait_for(child, 0, false, &exit) == -ECHILD;
 }
 
-static int send_signal(const struct ior__child *child, int signo)
+static int send_signal(struct ior__child *child, int signo)
 {
     const struct ior_os *os = child->os;
     if (child->gone || (child->group && group_is_gone(child)))
         return -ESRCH;
-    return os->processes->kill(os->arg, child->base.fd, child->pid, child->group, signo);
+    return os->processes->kill(os->arg, &child->process, child->group, signo);
 }
 
 static void kill_it(struct ior__child *child)
@@ -52,7 +53,7 @@ static void kill_it(struct ior__child *child)
     child->killed = true;
     int err = send_signal(child, SIGKILL);
     if (err < 0 && err != -ESRCH)
-        ior__log(IOR_LOG_WARN, "process %ld cannot be killed: %s", (long)child->pid, ior_strerror(err));
+        ior__log(IOR_LOG_WARN, "process %ld cannot be killed: %s", (long)child->process.pid, ior_strerror(err));
 }
 
 /* A destroyed resource has no second chance to look: what was interrupted is asked again at once. */
@@ -119,7 +120,7 @@ static void kill_and_reap(struct ior__child *child)
         return;
     kill_it(child);
     if (reap(child, KILL_WAIT_NS, &exit) != 1)
-        ior__log(IOR_LOG_ERROR, "process %ld does not end: it is left to whoever reaps", (long)child->pid);
+        ior__log(IOR_LOG_ERROR, "process %ld does not end: it is left to whoever reaps", (long)child->process.pid);
 }
 
 static void destroy(struct ior_resource *res)
@@ -128,8 +129,9 @@ static void destroy(struct ior_resource *res)
     bool open = res->fd >= 0 && !(res->bits & IOR__LOST);
     if (open && !child->gone)
         kill_and_reap(child);
-    if (open)
-        child->os->close(child->os->arg, res->fd);
+    if (!open)
+        child->process.fd = -1; /* not ours to close */
+    child->os->processes->process_close(child->os->arg, &child->process);
     ior__free(child, sizeof(*child));
 }
 
@@ -276,6 +278,6 @@ int ior_child_pid(struct ior_context *cx, ior_id id, pid_t *ret_pid)
         return err;
     if (!ret_pid)
         return -EINVAL;
-    *ret_pid = child_of(res)->pid;
+    *ret_pid = child_of(res)->process.pid;
     return 0;
 }

@@ -8,7 +8,7 @@
 struct ior__child {
     struct ior_resource base;
     const struct ior_os *os;
-    pid_t pid;
+    struct ior_os_process process;
     bool group;  /* signals go to its whole group */
     bool killed; /* SIGKILL was sent, and the last wait runs */
     bool gone;   /* reaped, or the caller's: neither killed nor waited for any more */

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Signals as events. The fd tells only signals that no thread takes, so they are blocked in the thread that asks.
+ * Signals as events. The fd of signalfd(2) tells only signals that no thread takes, so they are blocked in the thread
+ * that asks. Where the system tells them by handlers (src/signal_pipe.c) they must not be blocked in all threads, so they
+ * are unblocked in the thread that asks.
  *
- * What was not blocked before is `held` by one resource of the runtime, and unblocked when that ends in the same
- * thread; if another one there wants it still, the hold passes on to it. One signal is read at a time: what was not
- * told stays in the kernel, over a pause, an end, and a handover.
+ * What had to be changed in the thread's mask is `held` by one resource of the runtime, and changed back when that ends
+ * in the same thread; if another one there wants it still, the hold passes on to it. One signal is read at a time: what
+ * was not told waits where it is, over a pause, an end, and a handover.
  *
  * Invariant: held is a part of set; a signal is held by at most one registered resource of a runtime and thread.
  */
@@ -19,7 +21,8 @@ struct ior__signals {
     struct ior_resource base;
     const struct ior_os *os;
     struct ior__signals *next; /* of those that are registered */
-    uintptr_t thread;          /* where they are blocked */
+    struct ior_os_signals signals;
+    uintptr_t thread; /* whose mask was changed */
     sigset_t set, held;
     bool keep_blocked;
 };
@@ -38,12 +41,13 @@ static unsigned interests(struct ior_resource *res)
 static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emit)
 {
     struct ior_runtime *rt = res->cx->rt;
-    const struct ior_os *os = signals_of(res)->os;
+    struct ior__signals *signals = signals_of(res);
+    const struct ior_os *os = signals->os;
     (void)io;
     (void)emit;
     for (uint32_t i = 0; i < rt->budget_reads; i++) {
         struct ior_signal signal;
-        int err = os->processes->signal_read(os->arg, res->fd, &signal);
+        int err = os->processes->signal_read(os->arg, &signals->signals, &signal);
         if (err == -EAGAIN)
             return IOR_IO_DONE;
         if (err == -EINTR)
@@ -62,24 +66,29 @@ static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emi
 
 static void destroy(struct ior_resource *res)
 {
-    const struct ior_os *os = signals_of(res)->os;
-    if (res->fd >= 0 && !(res->bits & IOR__LOST))
-        os->close(os->arg, res->fd);
-    ior__free(signals_of(res), sizeof(struct ior__signals));
+    struct ior__signals *signals = signals_of(res);
+    const struct ior_os *os = signals->os;
+    if (res->fd < 0 || (res->bits & IOR__LOST))
+        signals->signals.fd = -1; /* not ours to close */
+    os->processes->signal_close(os->arg, &signals->signals);
+    ior__free(signals, sizeof(*signals));
 }
 
 /* ---- the thread's mask ---- */
 
-/* Signals are blocked for the sake of a resource that is registered, and given back when it ends. */
-static void block(struct ior_runtime *rt, struct ior_resource *res)
+/* Signals are taken for the sake of a resource that is registered, and given back when it ends. */
+static void take(struct ior_runtime *rt, struct ior_resource *res)
 {
     struct ior__signals *signals = signals_of(res);
+    bool handled = signals->signals.handled;
     sigset_t before;
     signals->thread = ior__thread();
     sigemptyset(&before);
-    pthread_sigmask(SIG_BLOCK, &signals->set, &before);
+    if (handled) /* first, since one may wait behind the block already */
+        signals->os->processes->signal_take(signals->os->arg, &signals->signals, true);
+    pthread_sigmask(handled ? SIG_UNBLOCK : SIG_BLOCK, &signals->set, &before);
     for (int number = 1; number < NSIG; number++) {
-        if (sigismember(&signals->set, number) == 1 && sigismember(&before, number) == 0)
+        if (sigismember(&signals->set, number) == 1 && sigismember(&before, number) == (int)handled)
             sigaddset(&signals->held, number);
     }
     signals->next = rt->signals;
@@ -94,6 +103,17 @@ static struct ior__signals *heir_of(struct ior_runtime *rt, const struct ior__si
             return at;
     }
     return NULL;
+}
+
+/* keep_blocked, of signals that were not blocked so far. */
+static void block_for_good(struct ior_runtime *rt, const struct ior__signals *signals)
+{
+    sigset_t set = signals->set;
+    for (int number = 1; number < NSIG; number++) {
+        if (sigismember(&set, number) == 1 && heir_of(rt, signals, number))
+            sigdelset(&set, number);
+    }
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 static void leave(struct ior_resource *res)
@@ -113,16 +133,21 @@ static void leave(struct ior_resource *res)
         sigaddset(&heir->held, number);
         sigdelset(&signals->held, number);
     }
+    bool handled = signals->signals.handled;
     if (ior__thread() == signals->thread && !signals->keep_blocked)
-        pthread_sigmask(SIG_UNBLOCK, &signals->held, NULL);
+        pthread_sigmask(handled ? SIG_BLOCK : SIG_UNBLOCK, &signals->held, NULL);
+    else if (ior__thread() == signals->thread && handled)
+        block_for_good(rt, signals);
     sigemptyset(&signals->held);
+    if (handled) /* last, since what is sent again may have to wait behind the block */
+        signals->os->processes->signal_take(signals->os->arg, &signals->signals, false);
 }
 
 static int enter(struct ior_context *cx, struct ior_resource *res, ior_id *ret_id)
 {
     int err = ior__attach_resource(cx, res, IOR__TELL_REGISTERED, ret_id);
     if (err == 0)
-        block(cx->rt, res);
+        take(cx->rt, res);
     return err;
 }
 
@@ -168,6 +193,11 @@ static bool fill_set(sigset_t *set, const int *numbers, size_t count)
     return count > 0;
 }
 
+static bool has_calls(const struct ior_os_processes *calls)
+{
+    return calls && calls->signal_open && calls->signal_read && calls->signal_take && calls->signal_close;
+}
+
 int ior_signals(struct ior_context *cx, const int *numbers, size_t count, const struct ior_signal_options *opts,
                 ior_id *ret_id)
 {
@@ -182,17 +212,17 @@ int ior_signals(struct ior_context *cx, const int *numbers, size_t count, const 
     if (err < 0)
         return err;
     const struct ior_os *os = cx->rt->os;
-    if (!os->processes || !os->processes->signal_open || !os->processes->signal_read)
+    if (!has_calls(os->processes))
         return -ENOSYS;
     struct ior__signals *signals = ior__calloc(sizeof(*signals));
     if (!signals)
         return -ENOMEM;
-    int fd = os->processes->signal_open(os->arg, numbers, count);
-    if (fd < 0) {
+    err = os->processes->signal_open(os->arg, numbers, count, &signals->signals);
+    if (err < 0) {
         ior__free(signals, sizeof(*signals));
-        return fd;
+        return err;
     }
-    ior_resource_init(&signals->base, &ior__signals_ops, fd, in.user);
+    ior_resource_init(&signals->base, &ior__signals_ops, signals->signals.fd, in.user);
     signals->os = os;
     signals->set = set;
     signals->keep_blocked = in.keep_blocked;
@@ -200,6 +230,6 @@ int ior_signals(struct ior_context *cx, const int *numbers, size_t count, const 
     if (err < 0)
         destroy(&signals->base);
     else
-        block(cx->rt, &signals->base);
+        take(cx->rt, &signals->base);
     return err;
 }

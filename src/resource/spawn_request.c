@@ -74,6 +74,11 @@ static int check(const struct ior_spawn_options *opts, struct ior_spawn_options 
     return check_fds(in);
 }
 
+static bool has_calls(const struct ior_os_processes *calls)
+{
+    return calls && calls->pipe && calls->spawn && calls->wait && calls->kill && calls->process_close;
+}
+
 /* Room for the child and its streams. */
 static int check_room(const struct ior_runtime *rt, const struct ior_spawn_options *in)
 {
@@ -189,13 +194,11 @@ static int start(struct making *making, struct ior__child *child)
         .new_group = in->new_group,
         .new_session = in->new_session,
     };
-    int fd = -1;
-    int pid = making->os->processes->spawn(making->os->arg, &spawn, &fd);
-    if (pid < 0)
-        return pid;
-    ior_resource_init(&child->base, &ior__child_ops, fd, in->user);
+    int err = making->os->processes->spawn(making->os->arg, &spawn, &child->process);
+    if (err < 0)
+        return err;
+    ior_resource_init(&child->base, &ior__child_ops, child->process.fd, in->user);
     child->os = making->os;
-    child->pid = pid;
     child->group = in->whole_group;
     return 0;
 }
@@ -229,7 +232,7 @@ int ior_spawn(struct ior_context *cx, const struct ior_spawn_options *opts, ior_
     if (err < 0)
         return err;
     const struct ior_os *os = cx->rt->os;
-    if (!os->processes || !os->processes->spawn || !os->processes->pipe || !os->processes->wait || !os->processes->kill)
+    if (!has_calls(os->processes))
         return -ENOSYS;
     err = check_room(cx->rt, &in);
     if (err < 0)

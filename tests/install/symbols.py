@@ -13,10 +13,10 @@ source = os.environ["IOR_SOURCE_DIR"]
 build = os.environ["IOR_BUILD_DIR"]
 
 # The core, and the simulated world: its header, map, name and version node, and what is forbidden but for some objects.
-# The first makes child processes, which reset their signals and end where their program cannot be run; the second may
-# end the program (without memory, says its header).
+# The first makes child processes, which reset their signals and end where their program cannot be run, and has handlers
+# where there is no signalfd; the second may end the program (without memory, says its header).
 CORE = {"headers": lambda name: name != "sim.h", "map": "src/ioreactor.map", "name": "libioreactor",
-        "node": "IOREACTOR_0.1", "may": {"_exit": {"spawn.c.o"}, "sigaction": {"spawn.c.o"}}}
+        "node": "IOREACTOR_0.1", "may": {"_exit": {"spawn.c.o"}, "sigaction": {"spawn.c.o", "signal_pipe.c.o"}}}
 SIM = {"headers": lambda name: name == "sim.h", "map": "sim/ioreactor-sim.map", "name": "libioreactor-sim",
        "node": "IOREACTOR_SIM_0.1", "may": {"abort": None}}
 

@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "os_processes.h"
 #include "probe.h"
+#include "signal_pipe.h"
 
 static void complain(struct probe *p, const char *what)
 {
@@ -281,9 +283,45 @@ const struct ior_handler probe_handler = {
     .handover_transport = on_handover,
 };
 
+void probe_await_count(const volatile sig_atomic_t *count, int n)
+{
+    uint64_t until = net_now() + PROBE_LIMIT_NS;
+    while (*count < n && net_now() < until)
+        usleep(50);
+    assert_int_equal(*count, n);
+}
+
+bool probe_os_is_plain(void)
+{
+    const char *wanted = getenv("IOR_PROCESSES");
+    return wanted && strcmp(wanted, "plain") == 0;
+}
+
+void probe_signal_sent(void)
+{
+    for (int i = 0; PROBE_SIGNALS_HELD_BACK && i < 3; i++) /* a handler may have sent it again */
+        usleep(0);
+}
+
+const struct ior_os *probe_os(void)
+{
+    static struct ior_os_processes processes;
+    static struct ior_os os;
+    if (!probe_os_is_plain())
+        return ior_os_default();
+    if (os.struct_size == 0) {
+        processes = ior__os_processes;
+        processes.signal_open = ior__signal_pipe_open;
+        processes.spawn = ior__spawn_watched;
+        os = *ior_os_default();
+        os.processes = &processes;
+    }
+    return &os;
+}
+
 struct ior_config probe_config(void)
 {
-    struct ior_config config = {.struct_size = sizeof(config), .engine = ior_engine_from_env()};
+    struct ior_config config = {.struct_size = sizeof(config), .engine = ior_engine_from_env(), .os = probe_os()};
     return config;
 }
 

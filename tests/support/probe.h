@@ -8,6 +8,7 @@
 #define TESTS_SUPPORT_PROBE_H
 
 #include <ioreactor.h>
+#include <signal.h>
 
 #include "net.h"
 
@@ -65,7 +66,28 @@ struct probe {
 
 extern const struct ior_handler probe_handler;
 
-/* A config whose engine is the one the tests run on. */
+/*
+ * The real system; with IOR_PROCESSES=plain in the environment as it is where there are no fds of signals and processes:
+ * signals come by handlers, and a thread waits for each child.
+ */
+const struct ior_os *probe_os(void);
+bool probe_os_is_plain(void);
+
+/*
+ * After a signal was sent that a handler is to get. ThreadSanitizer holds one of each number back until the next call
+ * that it knows, and merges others with it; valgrind looks for signals now and then.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define PROBE_SIGNALS_HELD_BACK 1
+#else
+#define PROBE_SIGNALS_HELD_BACK 0
+#endif
+void probe_signal_sent(void);
+
+/* Waits until a handler has counted up to `n`. */
+void probe_await_count(const volatile sig_atomic_t *count, int n);
+
+/* A config whose engine is the one the tests run on, and that has this system. */
 struct ior_config probe_config(void);
 
 /* A probe with a runtime; config NULL: probe_config(). */

@@ -157,12 +157,13 @@ PLAIN(REAL->blocking, file_open, CALL_FILE_OPEN, (void *arg, const char *path, u
       (NULL, path, flags, mode))
 PLAIN(REAL->blocking, file_sync, CALL_FILE_SYNC, (void *arg, int fd), (NULL, fd))
 PLAIN(REAL->blocking, file_stat, CALL_FILE_STAT, (void *arg, int fd, struct ior_file_stat *ret), (NULL, fd, ret))
-PLAIN(REAL->processes, signal_open, CALL_SIGNAL_OPEN, (void *arg, const int *numbers, size_t count),
-      (NULL, numbers, count))
-PLAIN(REAL->processes, signal_read, CALL_SIGNAL_READ, (void *arg, int fd, struct ior_signal *ret), (NULL, fd, ret))
+PLAIN(REAL->processes, signal_open, CALL_SIGNAL_OPEN,
+      (void *arg, const int *numbers, size_t count, struct ior_os_signals *ret), (NULL, numbers, count, ret))
+PLAIN(REAL->processes, signal_read, CALL_SIGNAL_READ,
+      (void *arg, struct ior_os_signals *signals, struct ior_signal *ret), (NULL, signals, ret))
 PLAIN(REAL->processes, pipe, CALL_PIPE, (void *arg, int fds[2]), (NULL, fds))
-PLAIN(REAL->processes, spawn, CALL_SPAWN, (void *arg, const struct ior_os_spawn *spawn, int *ret_fd),
-      (NULL, spawn, ret_fd))
+PLAIN(REAL->processes, spawn, CALL_SPAWN, (void *arg, const struct ior_os_spawn *spawn, struct ior_os_process *ret),
+      (NULL, spawn, ret))
 PLAIN(REAL, changes_open, CALL_CHANGES_OPEN, (void *arg), (NULL))
 PLAIN(REAL, changes_add, CALL_CHANGES_ADD, (void *arg, int fd, const char *path, uint32_t mask), (NULL, fd, path, mask))
 PLAIN(REAL, tty_open, CALL_TTY_OPEN, (void *arg, const char *path), (NULL, path))
@@ -191,25 +192,25 @@ static int f_changes_remove(void *arg, int fd, int watch)
     return err != 0 ? err : really;
 }
 
-static int f_wait(void *arg, int fd, uint64_t timeout_ns, bool reap, struct ior_exit *ret)
+static int f_wait(void *arg, struct ior_os_process *process, uint64_t timeout_ns, bool reap, struct ior_exit *ret)
 {
     int err = begin(CALL_WAIT);
     struct ior_exit exit;
     (void)arg;
     if (err == -ECHILD) { /* somebody else has reaped it, once it was killed */
-        (void)REAL->processes->kill(NULL, fd, 0, false, 9);
-        while (REAL->processes->wait(NULL, fd, IOR_NS_PER_SEC, true, &exit) == 0)
+        (void)REAL->processes->kill(NULL, process, false, SIGKILL);
+        while (REAL->processes->wait(NULL, process, IOR_NS_PER_SEC, true, &exit) == 0)
             continue;
     }
-    return err != 0 ? err : REAL->processes->wait(NULL, fd, timeout_ns, reap, ret);
+    return err != 0 ? err : REAL->processes->wait(NULL, process, timeout_ns, reap, ret);
 }
 
-static int f_kill(void *arg, int fd, pid_t pid, bool group, int signo)
+static int f_kill(void *arg, struct ior_os_process *process, bool group, int signo)
 {
     int err = begin(CALL_KILL);
     (void)arg;
-    spared = err != 0 ? pid : spared;
-    return err != 0 ? err : REAL->processes->kill(NULL, fd, pid, group, signo);
+    spared = err != 0 ? process->pid : spared;
+    return err != 0 ? err : REAL->processes->kill(NULL, process, group, signo);
 }
 
 void faulty_kill_spared(void)
@@ -298,13 +299,13 @@ const struct ior_os *faulty_os(void)
                                         .file_write = f_file_write,
                                         .file_sync = f_file_sync,
                                         .file_stat = f_file_stat};
-    processes = (struct ior_os_processes){.struct_size = sizeof(processes),
-                                          .signal_open = f_signal_open,
-                                          .signal_read = f_signal_read,
-                                          .pipe = f_pipe,
-                                          .spawn = f_spawn,
-                                          .wait = f_wait,
-                                          .kill = f_kill};
+    processes = *REAL->processes; /* what cannot fail */
+    processes.signal_open = f_signal_open;
+    processes.signal_read = f_signal_read;
+    processes.pipe = f_pipe;
+    processes.spawn = f_spawn;
+    processes.wait = f_wait;
+    processes.kill = f_kill;
     os = *REAL; /* the clock, and what these kinds never call */
     os.blocking = &blocking;
     os.processes = &processes;

@@ -11,6 +11,10 @@
 /* Linux 6.12: buffers of a ring are used up piece by piece. */
 #define IOR__URING_PBUF_RING_INC 2
 
+/* Linux 6.15: a wait for what is in flight is not counted as one for a disk (iowait). */
+#define IOR__URING_FEAT_NO_IOWAIT (1u << 17)
+#define IOR__URING_ENTER_NO_IOWAIT (1u << 7)
+
 /* struct io_uring_buf_reg, whose `flags` are padding in headers before Linux 6.4. */
 struct ior__uring_buf_reg {
     uint64_t ring_addr;

@@ -115,7 +115,8 @@ int ior__uring_enter(struct uring *u, unsigned min_complete, uint64_t wait_ns)
 {
     struct __kernel_timespec ts = {(int64_t)(wait_ns / IOR_NS_PER_SEC), (int64_t)(wait_ns % IOR_NS_PER_SEC)};
     struct io_uring_getevents_arg arg = {.sigmask_sz = _NSIG / 8};
-    const unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+    const unsigned idle = (u->ring.features & IOR__URING_FEAT_NO_IOWAIT) ? IOR__URING_ENTER_NO_IOWAIT : 0;
+    const unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | idle;
 
     if (min_complete > 0 && wait_ns != IOR_NEVER)
         arg.ts = (uint64_t)(uintptr_t)&ts;

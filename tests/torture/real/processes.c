@@ -76,6 +76,7 @@ static void converse(struct run *run)
         (void)ior_unregister(run->cx, sh.fds[in].id); /* it reads the end */
     until(run, id, res(run, id)->end == 1);
     want(run, res(run, id)->exit.status == 3 && res(run, id)->why == IOR_EOF);
+    until(run, sh.fds[in].id, res(run, sh.fds[in].id)->end == 1); /* its reader is gone */
     until(run, sh.fds[out].id, res(run, sh.fds[out].id)->end == 1);
     want(run, res(run, sh.fds[out].id)->bytes == 6);
 }

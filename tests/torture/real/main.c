@@ -225,11 +225,11 @@ static bool play(const struct scene *scene, const struct fault *fault, bool free
         scene->leave(&run);
     if (scene->over != NULL)
         scene->over(&run);
+    faulty_kill_spared();
     net_await_threads(threads);
     *ret_allocs = live_alloc_calls();
     bool happened = faulty_happened() || live_alloc_refused() > 0 || fault->all;
     live_alloc_stop();
-    faulty_kill_spared();
     family_none_left();
     net_temp_dir_remove(run.dir);
     assert_int_equal(net_fd_count(), fds);
@@ -316,7 +316,8 @@ static void play_scene(void **state)
 static void tell_now(void)
 {
     if (now[0] != '\0')
-        printf("replay: IOR_ENGINE=%s ./dev %s\n", getenv("IOR_ENGINE") != NULL ? getenv("IOR_ENGINE") : "", now);
+        printf("replay: IOR_ENGINE=%s %s./dev %s\n", getenv("IOR_ENGINE") != NULL ? getenv("IOR_ENGINE") : "",
+               probe_os_is_plain() ? "IOR_PROCESSES=plain " : "", now);
     (void)fflush(stdout);
 }
 

@@ -130,7 +130,7 @@ static int begin(enum call call)
     return error;
 }
 
-#define REAL (ior_os_default())
+#define REAL (probe_os())
 
 /* A member whose call is not made where it fails. */
 #define PLAIN(table, member, CALL, parameters, arguments) \

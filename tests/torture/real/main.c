@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Plays each scene on the engine of IOR_ENGINE, once without a fault, which tells what calls and allocations there are,
- * and then for each of these points: twice, the runtime being stopped in the end, or freed at once (a sample takes turns). After
- * each: the fault is the cause of whatever was refused or ended, a timer still fires, the shutdown ends, and nothing is
- * left: no block of the library, no fd, no thread, no child, no blocked signal.
+ * Plays each scene on the engine of IOR_ENGINE (and on poll: the same must be told), once without a fault, which tells
+ * what calls and allocations there are, and then for each of these points: twice, the runtime being stopped in the end,
+ * or freed at once (a sample takes turns). After each: the fault is the cause of whatever was refused or ended, a timer
+ * still fires, the shutdown ends, and nothing is left: no block of the library, no fd, no thread, no child, no blocked
+ * signal.
  *
  * Usage: torture_real [--every K] [--offset O] [SCENE [CALL N ERRNO [free]]]
  *   --every K        only each K-th point, from O on (a text that is no number, as a commit, gives one)
@@ -125,6 +126,35 @@ static void on_error(struct probe *p, ior_id id, int err)
         fail_msg("the error callback got %s", ior_errname(err));
 }
 
+/* ---- what is the same on each engine ---- */
+
+/*
+ * What was told of each resource by now, in the order in which they were made: without how data was cut, and, since
+ * several may ask for a signal, without who got it. Of those that go on only what came in: they have just been asked for
+ * something.
+ */
+static char told[4096];
+
+static void tell(const struct run *run)
+{
+    size_t len = 0;
+    told[0] = '\0';
+    for (size_t i = 0; i < run->p->n && len < sizeof(told) - 200; i++) {
+        const struct probe_res *r = &run->p->res[i];
+        len += (size_t)snprintf(told + len, sizeof(told) - len, "%zu: bytes %llu, eof %u", i,
+                                (unsigned long long)r->bytes, r->eof);
+        if (r->end > 0)
+            len += (size_t)snprintf(told + len, sizeof(told) - len,
+                                    ", registered %u, open %u, exited %u with %d, file %u, resolved %u, %s %s, "
+                                    "written %llu, unsent %llu",
+                                    r->registered, r->open, r->exited, r->exit.status, r->file, r->resolved,
+                                    ior_why_name(r->why), ior_errname(r->error), (unsigned long long)r->written,
+                                    (unsigned long long)r->unsent);
+        told[len++] = '\n';
+        told[len] = '\0';
+    }
+}
+
 /* ---- one run ---- */
 
 static char now[160]; /* the point that is played */
@@ -184,6 +214,7 @@ static bool play(const struct scene *scene, const struct fault *fault, bool free
     faulty_begin(fault);
     live_alloc_fail(fault->call == CALL_NONE ? fault->nth : 0, fault->all);
     scene->play(&run);
+    tell(&run);
     if (fault->all)
         live_alloc_fail(0, false);
     still_works(&run);
@@ -194,11 +225,11 @@ static bool play(const struct scene *scene, const struct fault *fault, bool free
         scene->leave(&run);
     if (scene->over != NULL)
         scene->over(&run);
+    faulty_kill_spared();
     net_await_threads(threads);
     *ret_allocs = live_alloc_calls();
     bool happened = faulty_happened() || live_alloc_refused() > 0 || fault->all;
     live_alloc_stop();
-    faulty_kill_spared();
     family_none_left();
     net_temp_dir_remove(run.dir);
     assert_int_equal(net_fd_count(), fds);
@@ -242,6 +273,22 @@ static void play_calls(const struct scene *scene, const unsigned *calls)
     }
 }
 
+/* On another engine, too: nothing that is told depends on it. */
+static void play_without_faults(const struct scene *scene, uint64_t *ret_allocs)
+{
+    const struct fault none = {.error = 0};
+    const char *engine = getenv("IOR_ENGINE");
+    char own[16], expected[sizeof(told)];
+    (void)snprintf(own, sizeof(own), "%s", engine != NULL ? engine : "");
+    (void)setenv("IOR_ENGINE", "poll", 1);
+    (void)play(scene, &none, true, ret_allocs);
+    memcpy(expected, told, sizeof(told));
+    (void)(engine != NULL ? setenv("IOR_ENGINE", own, 1) : unsetenv("IOR_ENGINE"));
+    (void)play(scene, &none, false, ret_allocs);
+    if (strcmp(told, expected) != 0)
+        fail_msg("the engines differ; poll:\n%sand %s:\n%s", expected, own, told);
+}
+
 static void play_scene(void **state)
 {
     const struct scene *scene = *state;
@@ -252,9 +299,7 @@ static void play_scene(void **state)
                play(scene, &options.one, options.frees, &allocs) ? "no promise is broken" : "it did not happen");
         return;
     }
-    const struct fault none = {.error = 0};
-    (void)play(scene, &none, true, &allocs);
-    (void)play(scene, &none, false, &allocs);
+    play_without_faults(scene, &allocs);
     for (enum call call = CALL_NONE; call < CALLS; call++)
         calls[call] = faulty_calls(call);
     memset(&sum, 0, sizeof(sum));
@@ -271,7 +316,8 @@ static void play_scene(void **state)
 static void tell_now(void)
 {
     if (now[0] != '\0')
-        printf("replay: IOR_ENGINE=%s ./dev %s\n", getenv("IOR_ENGINE") != NULL ? getenv("IOR_ENGINE") : "", now);
+        printf("replay: IOR_ENGINE=%s %s./dev %s\n", getenv("IOR_ENGINE") != NULL ? getenv("IOR_ENGINE") : "",
+               probe_os_is_plain() ? "IOR_PROCESSES=plain " : "", now);
     (void)fflush(stdout);
 }
 

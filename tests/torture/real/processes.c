@@ -34,10 +34,12 @@ static void signals(struct run *run)
         union sigval value = {.sival_int = (int)i};
         if (lives(run, id))
             assert_int_equal(sigqueue(getpid(), numbers[1], value), 0);
+        probe_signal_sent();
     }
     until(run, id, res(run, id)->signals == 3);
     if (lives(run, id))
         assert_int_equal(kill(getpid(), SIGUSR1), 0);
+    probe_signal_sent();
     until(run, id, res(run, id)->signals + res(run, same)->signals == 4);
     if (lives(run, id) && taken(run, ior_unregister(run->cx, id)))
         until(run, id, res(run, id)->end == 1);
@@ -76,6 +78,7 @@ static void converse(struct run *run)
         (void)ior_unregister(run->cx, sh.fds[in].id); /* it reads the end */
     until(run, id, res(run, id)->end == 1);
     want(run, res(run, id)->exit.status == 3 && res(run, id)->why == IOR_EOF);
+    until(run, sh.fds[in].id, res(run, sh.fds[in].id)->end == 1); /* its reader is gone */
     until(run, sh.fds[out].id, res(run, sh.fds[out].id)->end == 1);
     want(run, res(run, sh.fds[out].id)->bytes == 6);
 }

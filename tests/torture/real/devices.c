@@ -66,13 +66,14 @@ static void terminals(struct run *run)
         }
         until(run, id, res(run, id)->bytes == 6);
     }
+    id = again(run, id);
     if (lives(run, id) && !taken(run, ior_close(run->cx, id, IOR_NS_PER_SEC)))
         assert_int_equal(ior_unregister(run->cx, id), 0);
     until(run, id, res(run, id)->end == 1);
-    ior_id again = 0;
+    ior_id adopted = 0;
     ask(run);
-    int answer = ior_serial_adopt(run->cx, kept, OPTIONS(ior_serial_options, .stop_bits = 2), &again);
-    if (given(run, answer, again) == 0)
+    int answer = ior_serial_adopt(run->cx, kept, OPTIONS(ior_serial_options, .stop_bits = 2), &adopted);
+    if (given(run, answer, adopted) == 0)
         (void)close(kept);
 }
 
@@ -144,6 +145,7 @@ static void changes(struct run *run)
         probe_turns(run->p, 2);
         assert_int_equal(dir.created, until_now);
     }
+    id = again(run, id);
     unsigned told = dir.created;
     dir.watch = watch(run, id);
     if (dir.watch > 0) {
@@ -193,6 +195,7 @@ static void fds(struct run *run)
     want(run, came.told == 3 && came.lost == 0 && came.kept >= 0);
     if (lives(run, id) && taken(run, ior_peer_credentials(run->cx, id, &who)))
         assert_int_equal(who.pid, getpid());
+    id = again(run, id);
     for (int i = 0; i < 3 && lives(run, id); i++) {
         size_t open = net_fd_count();
         if (!taken(run, ior_send_fds(run->cx, id, "twice", 5, own, 2)))

@@ -104,7 +104,8 @@ static void files(struct run *run)
         ior_file_adopt(run->cx, fd, OPTIONS(ior_file_options, .flags = IOR_FILE_READ | IOR_FILE_WRITE), &adopted);
     adopted = given(run, answer, adopted);
     if (adopted == 0)
-        (void)close(fd);         /* it stayed the caller's */
+        (void)close(fd); /* it stayed the caller's */
+    adopted = again(run, adopted);
     write_and_ask(run, adopted); /* and in the midst of it comes the end */
     run->threads = true;
     (void)open_file(run, "old", NULL);

@@ -80,6 +80,26 @@ ior_id given(struct run *run, int answer, ior_id id)
     return 0;
 }
 
+ior_id again(struct run *run, ior_id id)
+{
+    ior_id next = 0;
+    if (!lives(run, id))
+        return 0;
+    run->p->keep = true;
+    assert_int_equal(ior_unregister(run->cx, id), 0);
+    while (res(run, id)->handover == 0)
+        wait_on(run, __LINE__, "handed over");
+    run->p->keep = false;
+    struct ior_resource *handed = res(run, id)->handed;
+    res(run, id)->handed = NULL;
+    ask(run);
+    int answer = ior_register(run->cx, handed, &next);
+    next = given(run, answer, next);
+    if (next == 0)
+        ior_resource_free(handed);
+    return next;
+}
+
 bool taken(struct run *run, int answer)
 {
     if (answer < 0 && !explains(run, -answer) && (run->strict || answer != -EPIPE))

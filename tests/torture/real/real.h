@@ -113,6 +113,8 @@ extern struct ior_addr faulty_addr;
 /* Before a request that makes something; and what it answered: the id, or 0 where nothing changed. */
 void ask(struct run *run);
 ior_id given(struct run *run, int answer, ior_id id);
+/* Unregisters it, and registers what is handed over again: the new id, or 0. */
+ior_id again(struct run *run, ior_id id);
 /* The answer of another request: whether it was taken. A refusal must name the cause. */
 bool taken(struct run *run, int answer);
 /* Whether what failed explains this error. */

@@ -93,12 +93,12 @@ static void set_limits(struct ior_runtime *rt, const struct ior_config *config)
     };
 }
 
-static int try_engine(struct ior_runtime *rt, const struct ior_engine_ops *ops, void *arg)
+static int try_engine(struct ior_runtime *rt, const struct ior_engine_ops *ops, void *arg, bool unasked)
 {
-    struct ior_engine_config config = {.os = rt->os, .max_records = rt->budget_records, .arg = arg};
+    struct ior_engine_config config = {.os = rt->os, .max_records = rt->budget_records, .arg = arg, .unasked = unasked};
     int err = ops->open(&config, &rt->engine);
     if (err < 0) {
-        ior__log(IOR_LOG_WARN, "engine %s: %s", ops->name, ior_strerror(err));
+        ior__log(unasked ? IOR_LOG_INFO : IOR_LOG_WARN, "engine %s: %s", ops->name, ior_strerror(err));
         return err;
     }
     rt->engine_ops = ops;
@@ -107,18 +107,27 @@ static int try_engine(struct ior_runtime *rt, const struct ior_engine_ops *ops, 
     return 0;
 }
 
-/* The user's own engine, or the named one, or the first that works. */
+/*
+ * The user's own engine, or the named one, or the first that works. An engine that does the I/O itself goes past system
+ * calls of the user's own: it has to be named then.
+ */
 static int open_engine(struct ior_runtime *rt, const struct ior_config *config)
 {
     if (config->engine_ops)
-        return try_engine(rt, config->engine_ops, config->engine_arg);
+        return try_engine(rt, config->engine_ops, config->engine_arg, false);
     if (config->engine) {
         const struct ior_engine_ops *ops = ior_engine_named(config->engine);
-        return ops ? try_engine(rt, ops, config->engine_arg) : -ENOSYS;
+        return ops ? try_engine(rt, ops, config->engine_arg, false) : -ENOSYS;
     }
     int err = -ENOSYS;
-    for (unsigned i = 0; err < 0 && ior_engine_at(i); i++)
-        err = try_engine(rt, ior_engine_at(i), config->engine_arg);
+    const struct ior_engine_ops *ops;
+    for (unsigned i = 0; err < 0 && (ops = ior_engine_at(i)) != NULL; i++) {
+        if (config->os && (ops->features & IOR_ENGINE_DOES_IO))
+            continue;
+        err = try_engine(rt, ops, config->engine_arg, true);
+        if (err == -EINVAL && config->engine_arg)
+            break;
+    }
     return err;
 }
 

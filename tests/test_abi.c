@@ -440,6 +440,7 @@ static const struct fact facts[] = {
     MEMBER(ior_engine_config, os),
     MEMBER(ior_engine_config, max_records),
     MEMBER(ior_engine_config, arg),
+    MEMBER(ior_engine_config, unasked),
     SIZE(ior_engine_ops),
     MEMBER(ior_engine_ops, struct_size),
     MEMBER(ior_engine_ops, features),

@@ -35,8 +35,11 @@ static void engines_are_found_by_name_and_in_order(void **state)
     assert_null(ior_engine_named(NULL));
     assert_non_null(ior_engine_named("poll"));
 #if defined(__linux__)
-    assert_string_equal(ior_engine_at(0)->name, "epoll");
-    assert_string_equal(ior_engine_at(ior_engine_named("uring") ? 2 : 1)->name, "poll");
+    unsigned at = 0;
+    if (ior_engine_named("uring"))
+        assert_string_equal(ior_engine_at(at++)->name, "uring");
+    assert_string_equal(ior_engine_at(at++)->name, "epoll");
+    assert_string_equal(ior_engine_at(at)->name, "poll");
 #endif
 }
 

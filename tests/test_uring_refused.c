@@ -114,6 +114,8 @@ static void r71_not_asked_for_the_next_engine_runs(void **state)
     static const struct refusal refusals[] = {
         {ENOSYS, {SYS_io_uring_setup}, NULL, 0, "epoll", "engine epoll"},
         {EPERM, {SYS_io_uring_setup}, NULL, 0, "epoll", "engine epoll"},
+        {EINVAL, {SYS_io_uring_register}, NULL, 0, "epoll", "engine uring needs Linux "},
+        {ENOMEM, {SYS_io_uring_setup}, NULL, 0, "epoll", "engine uring: "},
         {ENOSYS, {SYS_epoll_create1, SYS_io_uring_setup}, NULL, 0, "poll", "engine uring: "},
         {EPERM, {SYS_epoll_create1, SYS_io_uring_setup}, NULL, 0, "poll", "engine uring: "},
         {EINVAL, {SYS_epoll_create1, SYS_io_uring_register}, NULL, 0, "poll", "engine uring needs Linux "},
@@ -125,11 +127,48 @@ static void r71_not_asked_for_the_next_engine_runs(void **state)
 #endif
 }
 
+/* What runs where nobody names an engine. */
+static const char *unnamed(const struct ior_os *os, void *engine_arg, int *ret)
+{
+    static char name[16];
+    struct ior_config config = {.struct_size = sizeof(config), .os = os, .engine_arg = engine_arg};
+    struct ior_runtime *rt = NULL;
+    *ret = ior_runtime_new(&config, &handler, NULL, &rt);
+    if (*ret < 0)
+        return "";
+    snprintf(name, sizeof(name), "%s", ior_runtime_engine(rt));
+    ior_runtime_free(rt);
+    return name;
+}
+
+static void nobody_names_an_engine(void **state)
+{
+    struct ior_uring_options whole = {.struct_size = sizeof(whole), .flags = IOR_URING_WHOLE_BUFFERS};
+    struct ior_uring_options bad = {.struct_size = sizeof(bad), .entries = 3};
+    struct ior_config config = {.struct_size = sizeof(config), .engine = "uring", .os = ior_os_default()};
+    struct ior_runtime *rt = NULL;
+    int err;
+    (void)state;
+    if (unnamed(NULL, NULL, &err)[0] != 'u') {
+        print_message("io_uring of this kernel is not the default\n");
+        skip();
+    }
+    assert_string_equal(unnamed(NULL, &whole, &err), "epoll"); /* as on a kernel that knows no others */
+    assert_int_equal(err, 0);
+    (void)unnamed(NULL, &bad, &err);
+    assert_int_equal(err, -EINVAL);
+    assert_string_equal(unnamed(ior_os_default(), NULL, &err), "epoll"); /* it would go past those calls */
+    assert_int_equal(ior_runtime_new(&config, &handler, NULL, &rt), 0);
+    assert_string_equal(ior_runtime_engine(rt), "uring"); /* named, it does */
+    ior_runtime_free(rt);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(r71_asked_for_by_name_it_says_why),
         cmocka_unit_test(r71_not_asked_for_the_next_engine_runs),
+        cmocka_unit_test(nobody_names_an_engine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

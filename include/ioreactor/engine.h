@@ -49,6 +49,7 @@ struct ior_engine_config {
     const struct ior_os *os; /* for its clock */
     uint32_t max_records;    /* the most one wait is asked for */
     void *arg;               /* config.engine_arg */
+    bool unasked; /* nobody named it: where others do better it may answer -EOPNOTSUPP, and the next one is tried */
 };
 
 struct ior_engine_ops {

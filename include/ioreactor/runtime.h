@@ -18,7 +18,7 @@ struct ior_os;
 struct ior_config {
     uint32_t struct_size; /* sizeof(struct ior_config) */
     uint32_t reserved;
-    const char *engine;                      /* by name: "epoll", "uring", "poll"; NULL: the first that works */
+    const char *engine; /* "uring", "epoll", "poll"; NULL: the first that works (docs/engines.md) */
     const struct ior_engine_ops *engine_ops; /* an engine of your own; `engine` must be NULL then */
     void *engine_arg;                        /* for it; "uring": NULL or a struct ior_uring_options */
     const struct ior_os *os; /* system calls of your own, outliving what is made with them; NULL: the real ones */
@@ -48,7 +48,7 @@ struct ior_config {
 IOR_API int ior_runtime_new(const struct ior_config *config, const struct ior_handler *handler, void *self,
                             struct ior_runtime **ret);
 
-/* The first service's place, and the name of the engine ("epoll"). */
+/* The first service's place, and the name of the engine ("uring"). */
 IOR_API struct ior_context *ior_runtime_context(struct ior_runtime *rt);
 IOR_API const char *ior_runtime_engine(struct ior_runtime *rt);
 

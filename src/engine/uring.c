@@ -78,9 +78,16 @@ static int uring_engine_open(const struct ior_engine_config *config, void **ret_
     err = ior__uring_open_ring(u);
     if (err < 0)
         goto fail_waker;
+    if (config->unasked && !u->buffers.incremental) {
+        ior__log(IOR_LOG_INFO, "engine uring is the default from Linux 6.12 on");
+        err = -EOPNOTSUPP;
+        goto fail_ring;
+    }
     *ret_engine = u;
     return 0;
 
+fail_ring:
+    ior__uring_close_ring(u);
 fail_waker:
     ior__waker_close(&u->waker);
 fail_memory:

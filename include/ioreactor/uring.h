@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sizes of the engine "uring", for config.engine_arg where config.engine names it. The defaults are made for servers;
+ * Sizes of the engine "uring", for config.engine_arg; other engines ignore them. The defaults are made for servers;
  * docs/engines.md says what each of them costs.
  */
 #ifndef IOREACTOR_URING_H

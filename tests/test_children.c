@@ -754,22 +754,24 @@ static void no_thread_is_left(void **state)
     family_none_left();
 }
 
-static size_t fds_before;
+static size_t fds_of_it; /* the runtime's */
 
 static int free_in_forked_child(void *arg)
 {
     struct probe *p = arg;
+    size_t fds = net_fd_count(); /* here: valgrind keeps one of its own from a forked child */
     ior_runtime_free(p->rt);
-    return net_fd_count() == fds_before ? 0 : 1;
+    return net_fd_count() == fds - fds_of_it ? 0 : 1;
 }
 
 static void a_forked_child_does_not_kill_it(void **state)
 {
-    fds_before = net_fd_count();
+    size_t fds = net_fd_count();
     struct probe *p = probe_new(NULL);
     struct family_sh sh;
     (void)state;
     ior_id id = ready_child(p, &sh, SLEEPS);
+    fds_of_it = net_fd_count() - fds;
     assert_int_equal(net_in_child(free_in_forked_child, p), 0);
     assert_int_equal(ior_kill(p->cx, id, 0), 0);
     assert_int_equal(ior_kill(p->cx, id, SIGINT), 0);

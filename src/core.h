@@ -186,7 +186,8 @@ struct ior_runtime {
     unsigned char *read_at;   /* the next one: behind what queues borrow until the end of the turn (output.h) */
     unsigned char *read_last; /* the last place where borrowing leaves room for a read */
     size_t read_cap;
-    size_t read_short_most; /* a read of 1 .. so many bytes is a short one: read_bytes - 1 */
+    size_t read_short_most; /* a read of 1 .. so many bytes is a short one: read_bytes - 1; 0 while read_full */
+    bool read_full;         /* what queues borrow leaves no room for more: it is to be written before reading goes on */
     uint32_t read_bytes;
     uint32_t budget_reads;
     /* what is on offer to the service in the callback that runs now */
@@ -353,6 +354,8 @@ int ior__start_close(struct ior_resource *res, enum ior_why why, uint64_t drain_
 void ior__close_after_eof(struct ior_resource *res, uint64_t drain_ns);
 /* Steps 5 and 6 of the turn. */
 void ior__settle_work(struct ior_runtime *rt);
+/* Between two callbacks: step 5 now, for the sake of the read buffer. */
+void ior__settle_early(struct ior_runtime *rt);
 void ior__end_resources(struct ior_runtime *rt);
 void ior__destroy(struct ior_resource *res, const struct ior_os *os);
 

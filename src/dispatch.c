@@ -91,10 +91,8 @@ void ior__handle_io(struct ior_resource *res, unsigned io)
     ior__io_done(res, io, res->ops->handle_io(res, io, &emit));
 }
 
-/* What handle_io answered. */
-void ior__io_done(struct ior_resource *res, unsigned io, int r)
+static void io_done(struct ior_runtime *rt, struct ior_resource *res, unsigned io, int r)
 {
-    struct ior_runtime *rt = res->cx->rt;
     if (IOR_UNLIKELY(res->bits & IOR__ENDING))
         return;
     if (!(res->bits & IOR__STREAM))
@@ -108,6 +106,15 @@ void ior__io_done(struct ior_resource *res, unsigned io, int r)
                             IOR__WRITE_DEAD)) {
         ior__end(res, IOR_ERROR, res->error, -1); /* what was to be read has been */
     }
+}
+
+/* What handle_io answered. */
+void ior__io_done(struct ior_resource *res, unsigned io, int r)
+{
+    struct ior_runtime *rt = res->cx->rt;
+    io_done(rt, res, io, r);
+    if (IOR_UNLIKELY(rt->read_full))
+        ior__settle_early(rt);
 }
 
 /* HUP or ERR came for a resource that reads nothing now. */

@@ -198,6 +198,9 @@ static void settle(struct ior_resource *res)
 static IOR_APART void settle_one(struct ior_runtime *rt, struct ior_resource *res)
 {
     if (res->bits & IOR__ENDING) {
+        ior__output_open(res);
+        if (res->output)
+            ior__output_keep(res->output); /* it is handed over at the end of the turn, and this may not be that */
         ior__queue_add(&rt->ended, res);
         return;
     }
@@ -236,6 +239,20 @@ void ior__settle_work(struct ior_runtime *rt)
     else
         settle_all(rt, res, false);
     ior__output_relieve(rt);
+}
+
+/*
+ * Reading on would need memory that was not used yet, for copies of what could be written as well: bulk of many streams
+ * would pass through the caches twice. So it is written now, and what is read next is read where that was.
+ */
+void ior__settle_early(struct ior_runtime *rt)
+{
+    rt->read_full = false;
+    rt->read_short_most = rt->read_bytes - (size_t)1;
+    if (rt->does_io)
+        return; /* an engine that writes has what is borrowed until after the turn */
+    ior__settle_work(rt);
+    rt->read_at = rt->read_buf; /* as at the beginning of a turn */
 }
 
 /* Frees a resource that is in no runtime. */

@@ -195,8 +195,11 @@ static inline bool borrow(const struct ior_context *cx, const void *bytes, size_
     if (last - (uintptr_t)lent->bytes >= lent->len)
         return false; /* one object holds them all: where the last byte is lent, the others are */
     uintptr_t next = (last + BORROW_ALIGN) & ~(uintptr_t)(BORROW_ALIGN - 1);
-    if (next > (uintptr_t)rt->read_last)
+    if (IOR_UNLIKELY(next > (uintptr_t)rt->read_last)) {
+        rt->read_full = true;
+        rt->read_short_most = 0; /* so that the next read looks */
         return false;
+    }
     if (next > (uintptr_t)rt->read_at)
         rt->read_at = (unsigned char *)next;
     return true;

@@ -100,6 +100,40 @@ static void more_than_there_is_room_for(void **state)
     }
 }
 
+/* Then the turn's first bytes are written before its last are read, where the runtime writes; and what has ended keeps its. */
+static void full_in_the_midst_of_a_turn(void **state)
+{
+    static const struct ior_config config = {.read_bytes = 512};
+    unsigned char said[500];
+    (void)state;
+    for (int leave = 0; leave < 2; leave++) {
+        struct recorder *r = open_streams(&config, NULL, MANY);
+        r->on_event = send_on;
+        world.leave = leave == 1; /* every second stream ends before it has read */
+        for (int i = 0; i < MANY; i++)
+            script_say(r->script, world.fds[i], memset(said, i, sizeof(said)), sizeof(said));
+        rec_turn(r);
+        const struct script_entry *entry;
+        int sends = 0, before_a_read = 0;
+        for (unsigned i = 0; (entry = script_entry(r->script, i)) != NULL; i++) {
+            sends += entry->call == SCRIPT_SEND;
+            before_a_read = entry->call == SCRIPT_RECV ? sends : before_a_read;
+        }
+        if (leave == 0 && !getenv("IOR_SCRIPT_SHAPE"))
+            assert_true(before_a_read >= 16);
+        r->on_event = NULL;
+        for (int i = 1; leave == 1 && i < MANY; i += 2) {
+            assert_int_equal(rec_of(r, world.ids[i])->unsent, sizeof(said));
+            rec_register(r, rec_of(r, world.ids[i])->handed);
+        }
+        rec_settle(r);
+        rec_turn(r);
+        for (int i = leave; i < MANY; i += 1 + leave)
+            script_hear(r->script, world.fds[i], memset(said, (i + MANY - 1) % MANY, sizeof(said)), sizeof(said));
+        rec_free(r);
+    }
+}
+
 /* The stream that borrows ends in the same turn. */
 static void it_goes_along_with_what_is_handed_back(void **state)
 {
@@ -207,11 +241,9 @@ static void parts_of_an_event(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whatever_the_kernel_takes),
-        cmocka_unit_test(more_than_there_is_room_for),
-        cmocka_unit_test(it_goes_along_with_what_is_handed_back),
-        cmocka_unit_test(it_goes_along_between_turns),
-        cmocka_unit_test(parts_of_an_event),
+        cmocka_unit_test(whatever_the_kernel_takes),   cmocka_unit_test(more_than_there_is_room_for),
+        cmocka_unit_test(full_in_the_midst_of_a_turn), cmocka_unit_test(it_goes_along_with_what_is_handed_back),
+        cmocka_unit_test(it_goes_along_between_turns), cmocka_unit_test(parts_of_an_event),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     if (setenv("IOR_SCRIPT_SHAPE", "done", 1) != 0)

@@ -253,9 +253,11 @@ static int handle_io(struct ior_resource *res, unsigned io, struct ior_emit *emi
 /* A read that was more, or less, than a short one: it answered n. */
 void ior__stream_read_more(struct ior_resource *res, ssize_t n)
 {
+    const struct ior_runtime *rt = res->cx->rt;
+    bool all = n >= (ssize_t)rt->read_bytes || n == -EINTR; /* there may be more */
     n = n == -EINTR ? 1 : was_read(res, IOR_READ, 0, n);
     if (n > 0)
-        n = read_on(res, IOR_READ, res->cx->rt->budget_reads - 1);
+        n = all ? read_on(res, IOR_READ, rt->budget_reads - 1) : IOR_IO_DONE;
     ior__io_done(res, IOR_READ, (int)n);
 }
 

@@ -9,10 +9,10 @@
  * Three sums, and what each is for: `bytes` are those still to be written (END's `unsent`); `charge` counts towards the
  * transport's marks; `memory` counts towards the runtime's cap (blocks, and shared buffers once).
  *
- * Bytes that were lent to a service from the read buffer, and that it sends on, are not copied but borrowed: the room for
- * them is made as for others, and they are moved there only if they are still in the queue after the turn's writing. That
- * is the end of the turn, or, where the engine writes, once it has told what it wrote, which is before the next turn's
- * records. Until then no read goes there.
+ * Bytes that were lent to a service from the read buffer, and that it sends on, are not copied but borrowed: the room
+ * for them is made as for others, and they are moved there only if they are still in the queue after the turn's writing.
+ * That is the end of the turn, or before it when the read buffer is full, or, where the engine writes, once it has told
+ * what it wrote, which is before the next turn's records. Until then no read goes there.
  *
  * Invariants: bytes is the sum of end - start over the pieces; at the end of a turn no transport holds a queue without
  * pieces; nothing here calls a service but relax.

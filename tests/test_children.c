@@ -812,6 +812,7 @@ int main(void)
         cmocka_unit_test(no_thread_is_left),
         cmocka_unit_test(a_forked_child_does_not_kill_it),
     };
+    (void)net_threads_at_rest(); /* before there are others */
     family_need();
     return cmocka_run_group_tests_name("children", tests, NULL, NULL);
 }

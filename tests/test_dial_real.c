@@ -304,5 +304,6 @@ int main(void)
         cmocka_unit_test(a_child_closes_what_is_being_connected),
         cmocka_unit_test(the_systems_resolver),
     };
+    (void)net_threads_at_rest(); /* before there are others */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

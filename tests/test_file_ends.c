@@ -482,5 +482,6 @@ int main(void)
         cmocka_unit_test(the_end_of_the_runtime_counts_it),
         cmocka_unit_test(a_forked_child_does_not_wait),
     };
+    (void)net_threads_at_rest(); /* before there are others */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

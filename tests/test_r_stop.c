@@ -275,5 +275,6 @@ int main(void)
         cmocka_unit_test(r63_failing_wait_is_told_once_for_each_cause_and_backs_off),
         cmocka_unit_test(r64_freeing_a_running_reactor_ends_its_thread),
     };
+    (void)net_threads_at_rest(); /* before there are others */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -327,5 +327,6 @@ int main(void)
         cmocka_unit_test(free_lets_queued_output_drain),
         cmocka_unit_test(many_reactors_at_once_leave_nothing),
     };
+    (void)net_threads_at_rest(); /* before there are others */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -968,5 +968,6 @@ int main(void)
         cmocka_unit_test(the_system_has_no_thread),
         cmocka_unit_test(a_forked_child_may_only_free),
     };
+    (void)net_threads_at_rest(); /* before there are others */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -248,9 +249,30 @@ size_t net_fd_count(void)
     return count_entries("/proc/self/fd") - 1; /* the folder's own fd */
 }
 
-static void *do_nothing(void *arg)
+static pid_t own_thread(void)
 {
-    return arg;
+    return (pid_t)syscall(SYS_gettid);
+}
+
+static void *tell_thread(void *arg)
+{
+    *(pid_t *)arg = own_thread();
+    return NULL;
+}
+
+/* The state of a thread of this process as proc(5) tells it ("R", "S", ...); 0: it is gone. */
+static char thread_state(pid_t id)
+{
+    char path[64], text[256];
+    snprintf(path, sizeof(path), "/proc/self/task/%ld/stat", (long)id);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    const char *end = strrchr(text, ')'); /* a name may have brackets, too */
+    return end != NULL && end[1] == ' ' ? end[2] : 0;
 }
 
 size_t net_thread_count(void)
@@ -261,16 +283,17 @@ size_t net_thread_count(void)
 size_t net_threads_at_rest(void)
 {
     static size_t least;
-    pthread_t first;
     if (least == 0) {
         /* A sanitizer starts a thread of its own beside the first one, an emulator has some: let that happen now. */
-        assert_int_equal(pthread_create(&first, NULL, do_nothing, NULL), 0);
+        pthread_t first;
+        pid_t id = 0;
+        uint64_t end = net_now() + NET_LIMIT_NS;
+        assert_int_equal(pthread_create(&first, NULL, tell_thread, &id), 0);
         pthread_join(first, NULL);
-        uint64_t end = net_now() + UINT64_C(100000000);
-        for (least = net_thread_count(); least > 1 && net_now() < end; poll(NULL, 0, 1)) {
-            size_t now = net_thread_count();
-            least = now < least ? now : least;
-        }
+        while (thread_state(id) != 0 && net_now() < end) /* which may be joined long before it is gone */
+            poll(NULL, 0, 1);
+        assert_int_equal(thread_state(id), 0);
+        least = net_thread_count();
     }
     net_await_threads(least);
     return least;

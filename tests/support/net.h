@@ -68,8 +68,8 @@ size_t net_fd_count(void);
 size_t net_thread_count(void);
 
 /*
- * The threads of this process when the test has made none, or has joined all: waits until it is so. Told at the first
- * call, which must find it so.
+ * The threads of this process when the test has made none, or none is left: waits until it is so. They are counted at
+ * the first call, so a program makes one before its tests: what an earlier test left behind may be on its way out still.
  */
 size_t net_threads_at_rest(void);
 

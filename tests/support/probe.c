@@ -319,6 +319,25 @@ const struct ior_os *probe_os(void)
     return &os;
 }
 
+static uint64_t still_ns;
+
+static uint64_t still_clock(void *arg)
+{
+    (void)arg;
+    return still_ns;
+}
+
+void probe_clock_stop(struct ior_os *os)
+{
+    still_ns = net_now();
+    os->clock = still_clock;
+}
+
+void probe_clock_move(uint64_t ns)
+{
+    still_ns += ns;
+}
+
 struct ior_config probe_config(void)
 {
     struct ior_config config = {.struct_size = sizeof(config), .engine = ior_engine_from_env(), .os = probe_os()};

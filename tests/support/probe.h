@@ -87,6 +87,13 @@ void probe_signal_sent(void);
 /* Waits until a handler has counted up to `n`. */
 void probe_await_count(const volatile sig_atomic_t *count, int n);
 
+/*
+ * Gives `os` a clock that stands still until it is moved, so that no time limit of the library's is over only because
+ * the machine was busy. The engine knows nothing of it: what waits for a time spins once it has come by the real clock.
+ */
+void probe_clock_stop(struct ior_os *os);
+void probe_clock_move(uint64_t ns);
+
 /* A config whose engine is the one the tests run on, and that has this system. */
 struct ior_config probe_config(void);
 

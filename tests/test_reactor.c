@@ -15,7 +15,7 @@
 #include "support/check.h"
 #include "support/probe.h"
 
-#define LIMIT_NS (UINT64_C(30) * IOR_NS_PER_SEC)
+#define LIMIT_NS (UINT64_C(60) * IOR_NS_PER_SEC)
 
 /* What the loop's thread found out about itself; written before ior_reactor_new returns. */
 struct thread_facts {

@@ -34,7 +34,7 @@
         .struct_size = sizeof(struct ior_uring_options), __VA_ARGS__ \
     }
 #define RECEIVES (IOR_READ | IOR_RECEIVES)
-#define PATIENCE_NS (20 * IOR_NS_PER_SEC)
+#define PATIENCE_NS (60 * IOR_NS_PER_SEC)
 enum { RECORDS = 256 };
 
 static const struct ior_engine_ops *const ops = &ior__engine_uring;

@@ -29,7 +29,7 @@
 #include "check.h"
 #include "net.h"
 
-#define NET_LIMIT_NS UINT64_C(10000000000)
+#define NET_LIMIT_NS UINT64_C(60000000000)
 
 uint64_t net_now(void)
 {

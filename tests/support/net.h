@@ -43,7 +43,7 @@ void net_close(int *fd);
 /* Writes everything; the fd may be blocking or not. */
 void net_write(int fd, const void *bytes, size_t len);
 
-/* Reads exactly len bytes, waiting for them at most ten seconds. */
+/* Reads exactly len bytes, waiting for them, but not for ever. */
 void net_read(int fd, void *bytes, size_t len);
 
 /* Reads what is there without waiting: the count, 0 at the end, or -errno. */

@@ -80,6 +80,7 @@ static void r59_stopping_works_from_any_state(void **state)
 
 struct family {
     struct probe *p;
+    struct ior_controller *ctl; /* a reference which the child leaves as it is */
     ior_id id;
     bool frees;
 };
@@ -106,7 +107,7 @@ static void r60_a_forked_child_may_only_free(void **state)
         struct probe *p = probe_new(NULL);
         struct ior_controller *ctl = ior_controller_of(p->cx);
         struct ior_command command = {.kind = 1};
-        struct family family = {.p = p, .frees = frees != 0};
+        struct family family = {.p = p, .ctl = ctl, .frees = frees != 0};
         int peer;
         family.id = probe_unix(p, NULL, &peer);
         probe_until(p, probe_of(p, family.id)->open == 1);

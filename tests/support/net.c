@@ -368,16 +368,42 @@ void net_temp_dir_remove(char *dir)
     free(dir);
 }
 
+/* Whether no other thread of this process runs, or is about to. */
+static bool others_sleep(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    bool it = true;
+    assert_non_null(dir);
+    for (struct dirent *entry; it && (entry = readdir(dir)) != NULL;) {
+        pid_t id = (pid_t)strtol(entry->d_name, NULL, 10);
+        char state = id > 0 && id != own_thread() ? thread_state(id) : 0;
+        it = state != 'R' && state != 'D';
+    }
+    closedir(dir);
+    return it;
+}
+
+pid_t net_fork(void)
+{
+    uint64_t end = net_now() + NET_LIMIT_NS;
+    bool asleep = others_sleep();
+    for (; !asleep && net_now() < end; asleep = others_sleep())
+        poll(NULL, 0, 1);
+    assert_true(asleep);
+    fflush(stdout);
+    fflush(stderr);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        setenv("CMOCKA_TEST_ABORT", "1", 1); /* a failed assertion must not go on with the parent's tests */
+    return pid;
+}
+
 int net_in_child(int (*child)(void *arg), void *arg)
 {
     int status;
-    pid_t pid;
-    fflush(stdout);
-    fflush(stderr);
-    pid = fork();
-    assert_true(pid >= 0);
+    pid_t pid = net_fork();
     if (pid == 0) {
-        setenv("CMOCKA_TEST_ABORT", "1", 1); /* a failed assertion must not go on with the parent's tests */
         int answer = child(arg);
 #if defined(IOR_COVERAGE)
         __gcov_dump(); /* _exit does not */

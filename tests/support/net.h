@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
+
 #include <ioreactor/addr.h>
 
 /* The monotonic clock in ns, read without the library. */
@@ -88,6 +90,13 @@ int net_sparse_file(uint64_t len, uint64_t offset, size_t run);
 /* A fresh folder for files, and its removal with the files in it. */
 char *net_temp_dir(void);
 void net_temp_dir_remove(char *dir);
+
+/*
+ * fork(2), once all other threads of this process sleep: one that begins, ends or works may hold a lock of the C library
+ * or of a sanitizer's allocator, and the child would wait for it for ever. So threads have to be at a point where they
+ * wait for this one. In the child a failed assertion ends the process.
+ */
+pid_t net_fork(void);
 
 /* Runs `child` in a forked process and answers its exit status; a signal that killed it as 128 + the signal. */
 int net_in_child(int (*child)(void *arg), void *arg);

@@ -148,13 +148,15 @@ static void refused_by_the_first_taken_by_the_second(void **state)
     ior_id id = dial(p, "host.example", ior_addr_port(&addr));
     probe_until(p, probe_of(p, id)->open == 1);
     assert_string_equal(causes, "ECONNREFUSED 0 ");
-    /* And where nobody listens any more. */
+    /* And where nobody listens. */
     assert_int_equal(ior_unregister(p->cx, listener), 0);
     probe_until(p, probe_of(p, listener)->end == 1);
+    int refuses = net_refused_addr(&addr);
     ior_id other = dial(p, "host.example", ior_addr_port(&addr));
     probe_until(p, probe_of(p, other)->end == 1);
     assert_int_equal(probe_of(p, other)->error, ECONNREFUSED);
     assert_string_equal(causes, "ECONNREFUSED ECONNREFUSED ");
+    close(refuses);
     probe_free(p);
 }
 

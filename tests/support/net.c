@@ -43,18 +43,24 @@ void net_unix_pair(int fds[2])
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 }
 
-int net_tcp_listener(struct ior_addr *addr, int backlog)
+int net_refused_addr(struct ior_addr *addr)
 {
     struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(sin);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
-    assert_int_equal(listen(fd, backlog), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&sin, &len), 0);
     memset(addr, 0, sizeof(*addr));
     memcpy(addr->raw, &sin, sizeof(sin));
     addr->len = (uint32_t)len;
+    return fd;
+}
+
+int net_tcp_listener(struct ior_addr *addr, int backlog)
+{
+    int fd = net_refused_addr(addr); /* until it listens */
+    assert_int_equal(listen(fd, backlog), 0);
     return fd;
 }
 
@@ -104,11 +110,6 @@ void net_tcp_pair(int fds[2])
     fds[0] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     assert_true(fds[0] >= 0);
     close(listener);
-}
-
-void net_refused_addr(struct ior_addr *addr)
-{
-    close(net_tcp_listener(addr, 1));
 }
 
 void net_reset(int fd)

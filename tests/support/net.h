@@ -33,8 +33,8 @@ int net_connect(const struct ior_addr *addr);
 /* A non-blocking connect: the fd, with the connection under way or done, or -errno. */
 int net_connect_start(const struct ior_addr *addr);
 
-/* An address on loopback that refuses connections. */
-void net_refused_addr(struct ior_addr *addr);
+/* An address on loopback that refuses connections, as long as the fd is open: nobody else can listen there meanwhile. */
+int net_refused_addr(struct ior_addr *addr);
 
 /* Closes a TCP socket with a reset. */
 void net_reset(int fd);

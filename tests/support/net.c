@@ -200,25 +200,50 @@ void net_await_unread(int fd, size_t len)
     fail_msg("only %d of %zu bytes arrived", unread, len);
 }
 
-/* A prime period: a byte that is lost, doubled or moved by any power of two shows. */
+/*
+ * Prime periods: a byte that is lost, doubled or moved by any power of two shows. The whole repeats itself after
+ * their product, so that a table of it, long enough for one run at a time, spares two divisions for each byte.
+ */
+enum { SHORT_PERIOD = 251, LONG_PERIOD = 5, PERIOD = SHORT_PERIOD * LONG_PERIOD, RUN = 16 * PERIOD };
+
 unsigned char net_pattern_at(uint64_t offset)
 {
-    return (unsigned char)(offset % 251 + offset / 251 % 5);
+    return (unsigned char)(offset % SHORT_PERIOD + offset / SHORT_PERIOD % LONG_PERIOD);
+}
+
+static unsigned char pattern[PERIOD + RUN];
+
+static void make_pattern(void)
+{
+    for (uint64_t i = 0; i < sizeof(pattern); i++)
+        pattern[i] = net_pattern_at(i);
+}
+
+/* The pattern from `offset` on, RUN bytes of it. */
+static const unsigned char *pattern_from(uint64_t offset)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, make_pattern);
+    return pattern + offset % PERIOD;
 }
 
 void net_pattern(void *bytes, uint64_t offset, size_t len)
 {
     unsigned char *at = bytes;
-    for (size_t i = 0; i < len; i++)
-        at[i] = net_pattern_at(offset + i);
+    for (size_t n; len > 0; at += n, offset += n, len -= n) {
+        n = len < RUN ? len : RUN;
+        memcpy(at, pattern_from(offset), n);
+    }
 }
 
 bool net_is_pattern(const void *bytes, uint64_t offset, size_t len)
 {
     const unsigned char *at = bytes;
-    for (size_t i = 0; i < len; i++)
-        if (at[i] != net_pattern_at(offset + i))
+    for (size_t n; len > 0; at += n, offset += n, len -= n) {
+        n = len < RUN ? len : RUN;
+        if (memcmp(at, pattern_from(offset), n) != 0)
             return false;
+    }
     return true;
 }
 

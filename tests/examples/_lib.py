@@ -66,6 +66,16 @@ def spawn(*args, **options):
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+def sleeps(pid):
+    """Whether each thread of a process waits: those that end between two looks do not matter."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii") as file:
+                if file.read().rsplit(")", 1)[1].split()[0] != "S":
+                    return False
+    return True
+
+
 class Server:
     """An example that listens. Use it with `with`: at the end it gets SIGTERM and has to exit with 0."""
 
@@ -97,14 +107,7 @@ class Server:
             return int(file.read().split()[0])
 
     def sleeps(self):
-        """Whether each of its threads waits: those that have ended between two looks do not matter."""
-        folder = f"/proc/{self.pid()}/task"
-        for task in os.listdir(folder):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                with open(f"{folder}/{task}/stat", encoding="ascii") as file:
-                    if file.read().rsplit(")", 1)[1].split()[0] != "S":
-                        return False
-        return True
+        return sleeps(self.pid())
 
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid()}/fd"))

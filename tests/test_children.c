@@ -47,7 +47,7 @@ static const char *say(struct probe *p, struct family_sh *sh)
 
 static const char *sh_says(const char *script)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     family_sh(&sh, script);
     say(p, &sh);
@@ -70,7 +70,7 @@ static void the_exit_status_is_told_once(void **state)
                  {"kill -USR1 $$", -1, SIGUSR1}};
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct probe *p = probe_new(NULL);
+        struct probe *p = family_probe();
         struct family_sh sh;
         pid_t pid = 0;
         family_sh(&sh, cases[i].script);
@@ -102,7 +102,7 @@ static void the_exit_status_is_told_once(void **state)
 static void many_at_once(void **state)
 {
     enum { MANY = MANY_CHILDREN };
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     ior_id ids[MANY];
     char script[32];
     size_t fds = net_fd_count();
@@ -137,7 +137,7 @@ static void many_at_once(void **state)
 /* R62: the exit comes before anybody waits for it, or while nobody does. */
 static void r62_an_exit_before_the_watch_is_told(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     pid_t pid = 0;
     (void)state;
@@ -175,7 +175,7 @@ static void r62_an_exit_before_the_watch_is_told(void **state)
 
 static void a_pause_holds_the_exit_back(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     pid_t pid = 0;
     (void)state;
@@ -197,7 +197,7 @@ static void a_pause_holds_the_exit_back(void **state)
 
 static void what_it_used_is_told(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     (void)state;
     family_sh(&sh, "i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done");
@@ -218,7 +218,7 @@ static void what_it_used_is_told(void **state)
 static void bytes_go_both_ways(void **state)
 {
     enum { LEN = 300000 };
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     unsigned char *bytes = net_new_pattern(LEN);
     (void)state;
@@ -263,7 +263,7 @@ static void no_fd_but_those_of_the_list(void **state)
     assert_true(high >= 200);
     assert_string_equal(sh_says(LIST_FDS), "0\n1\n2\n");
 
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     family_sh(&sh, LIST_FDS);
     family_fd(&sh, 5, IOR_CHILD_FD, high);
@@ -285,7 +285,7 @@ static void what_is_not_listed_is_dev_null(void **state)
 /* Each number of ours is another of the child's. */
 static void fds_that_change_places(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     int pipes[3][2];
     (void)state;
@@ -310,7 +310,7 @@ static void fds_that_change_places(void **state)
 
 static void arguments_environment_and_folder(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     char *dir = net_temp_dir();
     char *envp[] = {(char *)(uintptr_t) "A=one", (char *)(uintptr_t) "B=two words", NULL};
@@ -339,7 +339,7 @@ static void arguments_environment_and_folder(void **state)
 
 static void the_file_is_searched_for(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     char *dir = net_temp_dir();
     char path[512], search[1200];
@@ -399,7 +399,7 @@ static void groups_and_sessions(void **state)
     } cases[] = {{false, false}, {true, false}, {false, true}, {true, true}};
     (void)state;
     for (int i = 0; i < 4; i++) {
-        struct probe *p = probe_new(NULL);
+        struct probe *p = family_probe();
         struct family_sh sh;
         long pid, group, session;
         family_sh(&sh, "echo $$ $(cut -d' ' -f5,6 /proc/$$/stat)");
@@ -434,7 +434,7 @@ static ior_id ready_child(struct probe *p, struct family_sh *sh, const char *scr
 
 static void a_signal_goes_to_the_child(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     pid_t pid;
     (void)state;
@@ -470,7 +470,7 @@ static void kill_inside_exited(struct probe *p, struct probe_res *r, const struc
 
 static void requests_inside_exited(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     (void)state;
     family_sh(&sh, "exit 0");
@@ -485,7 +485,7 @@ static void requests_inside_exited(void **state)
 
 static void close_asks_first(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     (void)state;
     ior_id id = ready_child(p, &sh, "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done");
@@ -504,7 +504,7 @@ static void close_kills_what_does_not_listen(void **state)
     static const uint64_t drains[] = {0, 10 * IOR_NS_PER_MS};
     (void)state;
     for (int i = 0; i < 3; i++) {
-        struct probe *p = probe_new(NULL);
+        struct probe *p = family_probe();
         struct family_sh sh;
         ior_id id = ready_child(p, &sh, IGNORES);
         if (i < 2)
@@ -523,7 +523,7 @@ static void close_kills_what_does_not_listen(void **state)
 /* Asked again it moves the time. A stopped child goes on to hear of it. */
 static void close_again_and_stopped_children(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     (void)state;
     ior_id id = ready_child(p, &sh, IGNORES);
@@ -548,7 +548,7 @@ static void the_whole_group(void **state)
 {
     (void)state;
     for (int i = 0; i < 3; i++) {
-        struct probe *p = probe_new(NULL);
+        struct probe *p = family_probe();
         struct family_sh sh;
         static const char *const scripts[] = {
             "sleep 1000 & echo ready; read line",         /* it exits, and leaves one behind */
@@ -581,7 +581,7 @@ static void the_whole_group(void **state)
 
 static void shutdown_stops_in_order(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     (void)state;
     ior_id deaf = ready_child(p, &sh, IGNORES);
@@ -606,7 +606,7 @@ static void shutdown_stops_in_order(void **state)
 
 static void freeing_leaves_nobody(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     (void)state;
     ready_child(p, &sh, IGNORES);
@@ -628,7 +628,7 @@ static void freeing_leaves_nobody(void **state)
 static void a_detached_service_takes_its_children_along(void **state)
 {
     static const struct ior_handler handler = {.struct_size = sizeof(handler)};
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct ior_context *cx;
     struct family_sh sh;
     ior_id id = 0;
@@ -660,7 +660,7 @@ static struct ior_resource *taken_back(struct probe *p, ior_id id)
 
 static void handed_to_another_runtime(void **state)
 {
-    struct probe *p = probe_new(NULL), *other = probe_new(NULL);
+    struct probe *p = family_probe(), *other = family_probe();
     struct family_sh sh;
     (void)state;
     ior_id id = ready_child(p, &sh, IGNORES), there = 0;
@@ -678,7 +678,7 @@ static void handed_to_another_runtime(void **state)
 
 static void freed_is_killed_and_reaped(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     (void)state;
     ior_id id = ready_child(p, &sh, IGNORES);
@@ -692,7 +692,7 @@ static void freed_is_killed_and_reaped(void **state)
 
 static void released_runs_on(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     pid_t pid = 0;
     (void)state;
@@ -715,7 +715,7 @@ static void released_runs_on(void **state)
 /* Where threads wait for children, each ends with its child, whoever reaps that. */
 static void no_thread_is_left(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     pid_t pid = 0;
     int status = 0;
@@ -767,7 +767,7 @@ static int free_in_forked_child(void *arg)
 static void a_forked_child_does_not_kill_it(void **state)
 {
     size_t fds = net_fd_count();
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     (void)state;
     ior_id id = ready_child(p, &sh, SLEEPS);
@@ -812,6 +812,7 @@ int main(void)
         cmocka_unit_test(no_thread_is_left),
         cmocka_unit_test(a_forked_child_does_not_kill_it),
     };
+    (void)net_threads_at_rest(); /* before there are others */
     family_need();
     return cmocka_run_group_tests_name("children", tests, NULL, NULL);
 }

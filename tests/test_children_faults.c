@@ -80,7 +80,7 @@ static char *file_in(const char *dir, const char *name, const char *text, mode_t
 
 static void programs_that_cannot_be_run(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     char *dir = net_temp_dir();
     char *plain = file_in(dir, "plain", "echo no\n", 0644), *no_header = file_in(dir, "noheader", "echo no\n", 0755),
@@ -130,7 +130,7 @@ static void programs_that_cannot_be_run(void **state)
 
 static void fds_that_are_not(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     struct rlimit limit;
     int closed = fcntl(0, F_DUPFD_CLOEXEC, 300);
@@ -152,7 +152,7 @@ static void fds_that_are_not(void **state)
 
 static void arguments_that_cannot_be(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     struct ior_child_fd many[IOR_CHILD_FDS_MAX + 1];
     char *no_argv[] = {NULL};
@@ -231,7 +231,7 @@ static int faulty_nonblock(void *arg, int fd, bool on)
 static struct probe *faulty_probe(void)
 {
     struct ior_config config = probe_config();
-    os = *probe_os();
+    os = *family_os();
     processes = *os.processes;
     os.processes = &processes;
     os.set_nonblock = faulty_nonblock;
@@ -272,7 +272,7 @@ static void no_memory_at_any_step(void **state)
         uint64_t nth = 1;
         for (int err = -ENOMEM; err < 0; nth++) {
             live_alloc_start();
-            struct probe *p = probe_new(NULL);
+            struct probe *p = family_probe();
             struct family_sh sh;
             size_t fds = net_fd_count();
             ior_id id = 4711;
@@ -324,7 +324,7 @@ static void no_slot_for_all_of_it(void **state)
 /* No fds are left, one more each time. */
 static void each_fd_is_the_last(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct rlimit before, limit;
     int taken[64], n = 0;
     int answer = -1;
@@ -369,7 +369,7 @@ static void each_fd_is_the_last(void **state)
 
 static void somebody_else_reaps_it(void **state)
 {
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     pid_t pid = 0;
     (void)state;
@@ -411,7 +411,7 @@ static int scripted_wait(void *arg, struct ior_os_process *process, uint64_t tim
 static int scripted_kill(void *arg, struct ior_os_process *process, bool group, int signo)
 {
     kills += signo == SIGKILL;
-    return wait_answer == 1 ? probe_os()->processes->kill(arg, process, group, signo) : 0;
+    return wait_answer == 1 ? family_os()->processes->kill(arg, process, group, signo) : 0;
 }
 
 static struct probe *scripted_probe(void)
@@ -514,16 +514,24 @@ static void one_that_cannot_be_killed(void **state)
         struct probe *p = scripted_probe();
         struct family_sh sh;
         pid_t pid = 0;
+        probe_clock_stop(&os);
         family_sh(&sh, "exec sleep 1000");
         ior_id id = family_spawn(p, &sh);
         assert_int_equal(ior_child_pid(p->cx, id, &pid), 0);
         wait_answer = 0; /* no kill reaches it, no wait sees it go */
-        if (shutdown) {
+        if (shutdown)
             ior_stop(p->cx, 0);
+        else
+            assert_int_equal(ior_close(p->cx, id, 1), 0);
+        probe_clock_move(1);
+        probe_until(p, kills >= 1);
+        probe_turns(p, 3);
+        assert_int_equal(probe_of(p, id)->end, 0);
+        probe_clock_move(IOR_NS_PER_SEC); /* which it waits for a killed process */
+        if (shutdown) {
             assert_int_equal(ior_runtime_run(p->rt), 0);
             assert_int_equal(probe_of(p, id)->why, IOR_SHUTDOWN);
         } else {
-            assert_int_equal(ior_close(p->cx, id, 1), 0);
             probe_until(p, probe_of(p, id)->end == 1);
             assert_int_equal(probe_of(p, id)->why, IOR_TIMEOUT);
             assert_int_equal(probe_of(p, id)->error, ETIMEDOUT);
@@ -612,7 +620,7 @@ static bool refuse(const struct refusal *refusal)
 static int spawn_refused(void *arg)
 {
     const struct refusal *refusal = arg;
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     ior_id id = 4711;
     int leaks = open("/dev/null", O_RDONLY); /* not close-on-exec */
@@ -688,7 +696,7 @@ static void the_kernel_refuses(void **state)
 static int without_stdio(void *arg)
 {
     (void)arg;
-    struct probe *p = probe_new(NULL);
+    struct probe *p = family_probe();
     struct family_sh sh;
     for (int fd = 0; fd < 3; fd++)
         close(fd);

@@ -15,7 +15,7 @@
 #include "support/check.h"
 #include "support/probe.h"
 
-#define LIMIT_NS (UINT64_C(30) * IOR_NS_PER_SEC)
+#define LIMIT_NS (UINT64_C(60) * IOR_NS_PER_SEC)
 
 enum { SENDERS = 3, EACH = 100000 };
 

@@ -22,7 +22,7 @@ static size_t threads; /* before there was a runtime */
 /* A file of ten bytes of the pattern. */
 static void make(void)
 {
-    threads = net_thread_count();
+    threads = net_threads_at_rest();
     dir = net_temp_dir();
     snprintf(path, sizeof(path), "%s/file", dir);
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -322,5 +322,6 @@ int main(void)
         cmocka_unit_test(fds_that_cannot_do_it),       cmocka_unit_test(adopted_without_memory),
         cmocka_unit_test(operations_that_are_refused), cmocka_unit_test(what_can_be_taken),
     };
+    (void)net_threads_at_rest(); /* before there are others */
     return cmocka_run_group_tests_name("files, faults", tests, NULL, NULL);
 }

@@ -225,7 +225,8 @@ static void requests_between_turns_are_told_by_the_deadline(void **state)
     assert_int_equal(ior_send(o.p->cx, id, "x", 1), 0);
     assert_true(ior_runtime_deadline(o.p->rt) <= net_now());
     outer_round(&o);
-    outer_round(&o);
+    if (ior_runtime_deadline(o.p->rt) <= net_now()) /* else a round would wait in vain */
+        outer_round(&o);
     net_read(peer, &byte, 1);
     assert_int_equal(ior_unregister(o.p->cx, id), 0);
     assert_true(ior_runtime_deadline(o.p->rt) <= net_now());

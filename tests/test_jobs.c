@@ -683,5 +683,6 @@ int main(void)
         cmocka_unit_test(each_is_completed_once_whatever_races),
         cmocka_unit_test(start_comes_before_what_a_job_tells),
     };
+    (void)net_threads_at_rest(); /* before there are others */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -345,7 +345,7 @@ static void r27_write_before_connect_keeps_the_error(void **state)
     struct ior_addr addr;
     ior_id id = 0;
     (void)state;
-    net_refused_addr(&addr);
+    int refuses = net_refused_addr(&addr);
     assert_int_equal(ior_connect(p->cx, &addr, NULL, &id), 0);
     probe_of(p, id);
     assert_int_equal(ior_send(p->cx, id, "early", 5), -ENOTCONN);
@@ -354,6 +354,7 @@ static void r27_write_before_connect_keeps_the_error(void **state)
     assert_int_equal(probe_of(p, id)->why, IOR_ERROR);
     assert_int_equal(probe_of(p, id)->error, ECONNREFUSED);
     assert_int_equal(probe_of(p, id)->written + probe_of(p, id)->unsent, 0);
+    close(refuses);
     probe_free(p);
 }
 

@@ -303,7 +303,7 @@ static void end_in_read(struct probe *p, struct probe_res *r, const struct ior_e
     assert_int_equal(ior_send(p->cx, id, "answer", 6), 0);
     assert_int_equal(way == BY_ABORT        ? ior_abort(p->cx, id)
                      : way == BY_UNREGISTER ? ior_unregister(p->cx, id)
-                                            : ior_close(p->cx, id, IOR_NS_PER_SEC),
+                                            : ior_close(p->cx, id, IOR_NEVER),
                      0);
     assert_int_equal(ior_send(p->cx, id, "late", 4), -EPIPE);
 }

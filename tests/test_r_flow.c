@@ -52,7 +52,7 @@ static int survive(void *arg)
         ior_id ids[WAYS];
         write_to_the_dead(p, file, ids);
         if (at_shutdown) /* the flush of a shutdown writes too */
-            ior_stop(p->cx, IOR_NS_PER_SEC);
+            ior_stop(p->cx, IOR_NEVER);
         probe_until(p, probe_stats(p).resources == 0);
         for (int way = 0; way < WAYS; way++)
             if (probe_of(p, ids[way])->error != EPIPE)

@@ -231,12 +231,9 @@ static struct bill reset_a_mob(struct probe *p, size_t n, size_t last, ior_id li
     sum_up(p, &data, &before, &resets);
     assert_int_equal(pipe(mob.go), 0);
     assert_int_equal(pipe(mob.ready), 0);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        setenv("CMOCKA_TEST_ABORT", "1", 1);
+    pid = net_fork();
+    if (pid == 0)
         _exit(be_the_mob(&mob));
-    }
     close(mob.ready[1]);
     probe_until(p, probe_stats(p).resources == n + 1);
     net_await(mob.ready[0], POLLIN);

@@ -19,7 +19,7 @@
 #include "support/check.h"
 #include "support/probe.h"
 
-#define LIMIT_NS (UINT64_C(20) * IOR_NS_PER_SEC)
+#define LIMIT_NS (UINT64_C(60) * IOR_NS_PER_SEC)
 
 /* A command that counts where it came out. */
 struct counts {

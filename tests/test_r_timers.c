@@ -214,16 +214,14 @@ static void r44_overdue_timer_means_no_wait(void **state)
 {
     struct probe *p = probe_new(NULL);
     struct stamp s;
-    uint64_t began;
     (void)state;
     p->on_timer = note_fired;
     probe_turns(p, 2);
     start(p, &s, MS);
     work(5 * MS); /* due long before the loop looks */
-    began = net_now();
-    while (s.fired_at == 0)
-        assert_true(ior_runtime_turn(p->rt, FAR_OFF) >= 0);
-    assert_true(s.fired_at - began < IOR_NS_PER_SEC);
+    uint64_t began = net_now();
+    assert_int_equal(ior_runtime_turn(p->rt, FAR_OFF), 1);
+    assert_true(s.fired_at != 0 && s.fired_at - began < FAR_OFF); /* in that very turn, which did not wait */
     probe_free(p);
 }
 
@@ -386,15 +384,15 @@ static void r48_signals_neither_delay_nor_advance_timers(void **state)
     p->on_timer = note_fired;
     signals = 0;
     storm(true);
-    for (unsigned i = 1; i <= 3; i++) {
+    unsigned started = 0;
+    do {                       /* on a busy machine many signals come as one: then more timers, until ten have come */
         start(p, &s, 50 * MS); /* fifty signals long: a wait that starts over at each would not end */
-        while (s.fired_at == 0 && net_now() < s.armed_at + 20 * IOR_NS_PER_SEC)
+        started++;
+        while (s.fired_at == 0 && net_now() < s.armed_at + PROBE_LIMIT_NS)
             assert_true(ior_runtime_turn(p->rt, FAR_OFF) >= 0);
-        if (s.fired_at == 0)
-            break;
-    }
+    } while (s.fired_at != 0 && (started < 3 || signals < 10));
     storm(false);
-    assert_int_equal(p->timers, 3);
+    assert_int_equal(p->timers, started);
     assert_true(signals >= 10);
     probe_free(p);
 }
@@ -410,7 +408,7 @@ static void r48_signals_do_not_cut_short_a_timed_wait_of_a_deadline(void **state
     storm(true);
     began = net_now();
     assert_int_equal(ior_deadline(p->cx, id, IOR_DEADLINE_IDLE, 50 * MS), 0);
-    while (probe_of(p, id)->end == 0 && net_now() < began + 20 * IOR_NS_PER_SEC)
+    while (probe_of(p, id)->end == 0 && net_now() < began + PROBE_LIMIT_NS)
         assert_true(ior_runtime_turn(p->rt, FAR_OFF) >= 0);
     storm(false);
     assert_int_equal(probe_of(p, id)->end, 1);

@@ -142,7 +142,7 @@ static void a_full_line_is_waited_for(void **state)
     probe_read(p, master, back, LEN);
     assert_memory_equal(back, bytes, LEN);
     free(back);
-    assert_int_equal(ior_close(p->cx, id, IOR_NS_PER_SEC), 0);
+    assert_int_equal(ior_close(p->cx, id, IOR_NEVER), 0);
     probe_until(p, probe_of(p, id)->end == 1);
     assert_int_equal(probe_of(p, id)->written, LEN);
     free(bytes);
@@ -342,13 +342,13 @@ static void whatever_ends_it_restores(void **state)
         assert_int_equal(exclusive, 1);
 #endif
         if (way == CLOSE)
-            assert_int_equal(ior_close(p->cx, id, IOR_NS_PER_SEC), 0);
+            assert_int_equal(ior_close(p->cx, id, IOR_NEVER), 0);
         else if (way == UNREGISTER)
             assert_int_equal(ior_unregister(p->cx, id), 0);
         else if (way == ABORT)
             assert_int_equal(ior_abort(p->cx, id), 0);
         else if (way == SHUTDOWN)
-            ior_stop(p->cx, IOR_NS_PER_SEC);
+            ior_stop(p->cx, IOR_NEVER);
         if (way == ABORT)
             assert_true(is(&was)); /* at once */
         if (way != FREE) {
@@ -577,7 +577,7 @@ static void each_call_fails(void **state)
                 }
                 refused++;
             } else {
-                assert_int_equal(ior_close(p->cx, id, IOR_NS_PER_SEC), 0);
+                assert_int_equal(ior_close(p->cx, id, IOR_NEVER), 0);
                 probe_until(p, probe_of(p, id)->end == 1);
                 assert_int_equal(probe_of(p, id)->why, IOR_ASKED);
             }
@@ -773,7 +773,7 @@ static void both_ends_of_a_fifo(void **state)
     assert_int_equal(ior_send(p->cx, writer, "through", 7), 0);
     probe_until(p, probe_of(p, reader)->bytes == 7);
     assert_memory_equal(heard, "through", 7);
-    assert_int_equal(ior_close(p->cx, writer, IOR_NS_PER_SEC), 0);
+    assert_int_equal(ior_close(p->cx, writer, IOR_NEVER), 0);
     probe_until(p, probe_of(p, reader)->end == 1 && probe_of(p, writer)->end == 1);
     assert_int_equal(probe_of(p, reader)->why, IOR_EOF);
     assert_int_equal(probe_of(p, writer)->why, IOR_ASKED);

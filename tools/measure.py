@@ -64,6 +64,18 @@ def place(core, idle):
     return run
 
 
+def sleeps(pid):
+    """Whether each thread of a process waits in a system call: one that is stopped by strace does not."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii") as file:
+                if file.read().rsplit(")", 1)[1].split()[0] != "S":
+                    return False
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it has ended meanwhile
+    return True
+
+
 class Server:
     """A server process, up once constructed: it has printed "listening on ADDRESS". End it with stop, or `with`."""
 
@@ -97,6 +109,14 @@ class Server:
     def _child(self):
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as file:
             return int(file.read().split()[0])
+
+    def settle(self):
+        """Waits until it waits for something to happen, and strace, where it traces it, has written all down."""
+        until = time.monotonic() + WAIT_S
+        while not (sleeps(self.pid) and sleeps(self.process.pid)):
+            if time.monotonic() > until:
+                raise RuntimeError(f"{self.process.args} does not come to rest")
+            time.sleep(0.01)
 
     def stop(self):
         """Asks it to end, and waits until it has."""

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every example, as a user meets it first: help, bad options, addresses, engines, signals."""
 
+import itertools
 import os
 import signal
 import socket
 import tempfile
 
-from _lib import Server, main, run
+from _lib import Server, main, run, together
 
 SERVERS = ["echo", "chat", "kv", "services", "proxy"]
 PROGRAMS = SERVERS + ["load", "supervise"]
@@ -71,14 +72,16 @@ def test_unix_path_that_cannot_be():
 
 
 def test_port_0_is_told_and_signals_end_it_cleanly():
-    for name in SERVERS:
-        for number in [signal.SIGINT, signal.SIGTERM]:
-            for listen in ["127.0.0.1:0", "[::1]:0"]:
-                server = Server(name, *ARGS.get(name, []), listen=listen)
-                assert server.port() > 0
-                with server.client():
-                    errors = server.stop(number)
-                assert errors == "", errors
+    def ends_cleanly(name, number, listen):
+        server = Server(name, *ARGS.get(name, []), listen=listen)
+        assert server.port() > 0
+        with server.client():
+            errors = server.stop(number)
+        assert errors == "", errors
+
+    # Each waits a while for its client.
+    together(ends_cleanly, *zip(*itertools.product(
+        SERVERS, [signal.SIGINT, signal.SIGTERM], ["127.0.0.1:0", "[::1]:0"])))
 
 
 def test_unix_socket():

@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import re
+import select
 import selectors
 import socket
 import struct
@@ -240,6 +241,7 @@ def test_deadlines():
             crowd.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 crowd.connect(("127.0.0.1", up.port))
+            assert select.select([up.sock], [], [], LIMIT)[0]  # the first one fills it
         assert is_turned_away(up.proxy)
         assert "ETIMEDOUT" in up.proxy.errors()
     with Upstream("--idle", "1") as up:

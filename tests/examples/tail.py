@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 
-from _lib import main, path_of, run, spawn, until
+from _lib import main, path_of, run, sleeps, spawn, until
 
 
 class Tail:
@@ -243,7 +243,7 @@ def test_a_reader_that_does_not_read_holds_it_up():
         write(log, "".join(f"line number {i}\n" for i in range(count)))
         with tempfile.TemporaryFile(mode="w+") as err:
             with spawn(path_of("tail"), "--lines", "1000000", log, stderr=err) as process:
-                until(lambda: asleep(process), "it waits for the reader")
+                until(lambda: sleeps(process.pid), "it waits for the reader")
                 it = Tail(process, err)
                 it.has(*[f"line number {i}" for i in range(count)])
                 it.stop()
@@ -262,7 +262,7 @@ def test_rotated_twice_while_nobody_reads():
             until(lambda: catches(process, signal.SIGTERM), "it runs")
             wanted = [f"{log}: line {i} of the first" for i in range(100_000)]
             write(log, "".join(f"line {i} of the first\n" for i in range(100_000)))
-            until(lambda: asleep(process), "it waits for its reader")
+            until(lambda: sleeps(process.pid), "it waits for its reader")
             for name in ["second", "third"]:
                 os.rename(log, f"{path}/before.{name}")
                 write(log, f"the {name}\n")
@@ -275,11 +275,6 @@ def test_rotated_twice_while_nobody_reads():
             it = Tail(process, err)
             it.has(*wanted)
             it.stop()
-
-
-def asleep(process):
-    with open(f"/proc/{process.pid}/stat", encoding="ascii") as file:
-        return file.read().rsplit(")", 1)[1].split()[0] == "S"
 
 
 def test_a_reader_that_goes_ends_it():

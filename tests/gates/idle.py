@@ -15,15 +15,10 @@ def lines(path):
         return file.read().count(b"\n")
 
 
-def settled(path):
-    """The number of lines once nothing is added any more for half a second."""
-    before, until = -1, time.monotonic() + 20
-    while (now := lines(path)) != before:
-        if time.monotonic() > until:
-            break
-        before = now
-        time.sleep(0.5)
-    return now
+def settled(server, path):
+    """The number of lines once the server waits."""
+    server.settle()
+    return lines(path)
 
 
 gate.begin("strace", programs=(measure.example("echo"),))
@@ -32,12 +27,12 @@ for engine in gate.engines("epoll", "poll", "uring"):
         log = os.path.join(folder, "strace")
         with measure.Server(measure.echo_command(engine), ("strace", "-f", "-o", log)) as server:
             with measure.Held(server, 10):
-                begin = settled(log)
+                begin = settled(server, log)
                 time.sleep(SECONDS)
                 calls = lines(log) - begin
                 # The other way round: were there any, they would have been seen.
                 measure.client(server, r=10)
-                if settled(log) <= begin + 9:
+                if settled(server, log) <= begin + 9:
                     raise RuntimeError("strace does not see the server's system calls")
     print(f"{engine}: {calls} system calls in {SECONDS} s")
     gate.check("idle_syscalls", calls)

@@ -4,7 +4,6 @@ import os
 import re
 import socket
 import tempfile
-import time
 
 import _gate as gate
 from _gate import measure
@@ -30,8 +29,8 @@ def writes(log):
         return len(re.findall(r"\b(?:write|writev|sendto|sendmsg|sendmmsg)\(", file.read()))
 
 
-def writes_settled(log):
-    time.sleep(0.3)  # The line of a call is written when the call is over, a moment after the answer is here.
+def writes_settled(server, log):
+    server.settle()  # The line of a call is written when the call is over, a moment after the answer is here.
     return writes(log)
 
 
@@ -44,9 +43,9 @@ for engine in ("epoll", "poll"):
             host, port = server.address.rsplit(":", 1)
             with socket.create_connection((host, int(port)), timeout=measure.WAIT_S) as peer:
                 ask(peer, 1)
-                begin = writes_settled(log)
+                begin = writes_settled(server, log)
                 ask(peer, 16)
-                found = writes_settled(log) - begin
+                found = writes_settled(server, log) - begin
     print(f"{engine}: {found} writes")
     if found == 0:
         raise RuntimeError("strace does not see the service's writes")

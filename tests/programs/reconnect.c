@@ -21,7 +21,8 @@ struct client {
     uint64_t pause_ns;
     char answer[8];
     size_t answer_len;
-    unsigned attempts, refused, hung_up, too_late;
+    unsigned attempts, refused, too_late;
+    atomic_uint hung_up;
     atomic_bool answered;
     sem_t failed; /* posted after each failed attempt, for the server below */
 };
@@ -151,7 +152,10 @@ static void *server_main(void *arg)
     wait_for(&server->client->failed);
     CHECK(listen(server->listener, 8) == 0);
 
-    close(server_next(server));
+    do {
+        close(server_next(server));
+        wait_for(&server->client->failed);
+    } while (server->client->hung_up == 0); /* Where it had lost patience before that, once more. */
     silent = server_next(server);
     do {
         fd = server_next(server); /* Comes only after the deadline of the one before has passed. */

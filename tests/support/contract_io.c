@@ -26,7 +26,7 @@
 enum { ENOUGH = 64, FDS = 200, SENDS = 3000 };
 #define RECEIVES (IOR_READ | IOR_RECEIVES)
 #define ACCEPTS (IOR_READ | IOR_ACCEPTS)
-#define PATIENCE_NS (20 * IOR_NS_PER_SEC)
+#define PATIENCE_NS (60 * IOR_NS_PER_SEC)
 
 struct io_subject {
     const struct ior_engine_ops *ops;

@@ -3,6 +3,8 @@
 #define _GNU_SOURCE
 #endif
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +12,34 @@
 
 #include "check.h"
 #include "family.h"
+
+static int patient_kill(void *arg, struct ior_os_process *process, bool group, int signo)
+{
+    int err = probe_os()->processes->kill(arg, process, group, signo);
+    if (err == 0 && signo == SIGKILL)
+        (void)net_await(process->fd, POLLIN);
+    return err;
+}
+
+const struct ior_os *family_os(void)
+{
+    static struct ior_os_processes processes;
+    static struct ior_os os;
+    if (os.struct_size == 0) {
+        os = *probe_os();
+        processes = *os.processes;
+        processes.kill = patient_kill;
+        os.processes = &processes;
+    }
+    return &os;
+}
+
+struct probe *family_probe(void)
+{
+    struct ior_config config = probe_config();
+    config.os = family_os();
+    return probe_new(&config);
+}
 
 void family_sh(struct family_sh *sh, const char *script)
 {

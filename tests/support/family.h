@@ -7,6 +7,15 @@
 
 #define FAMILY_PATH "/usr/local/bin:/usr/bin:/bin"
 
+/*
+ * probe_os, where a kill with SIGKILL returns only when the child has exited, and that can be seen. The library waits a
+ * second for a child that it has killed; on a machine that has much else to do that may be too short.
+ */
+const struct ior_os *family_os(void);
+
+/* A probe on it. */
+struct probe *family_probe(void);
+
 /* Options with their size filled in, for `sh -c script`; the child's stdout is what the probe collects below. */
 struct family_sh {
     char *argv[4];

@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -28,7 +29,7 @@
 #include "check.h"
 #include "net.h"
 
-#define NET_LIMIT_NS UINT64_C(10000000000)
+#define NET_LIMIT_NS UINT64_C(60000000000)
 
 uint64_t net_now(void)
 {
@@ -42,18 +43,24 @@ void net_unix_pair(int fds[2])
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 }
 
-int net_tcp_listener(struct ior_addr *addr, int backlog)
+int net_refused_addr(struct ior_addr *addr)
 {
     struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(sin);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
-    assert_int_equal(listen(fd, backlog), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&sin, &len), 0);
     memset(addr, 0, sizeof(*addr));
     memcpy(addr->raw, &sin, sizeof(sin));
     addr->len = (uint32_t)len;
+    return fd;
+}
+
+int net_tcp_listener(struct ior_addr *addr, int backlog)
+{
+    int fd = net_refused_addr(addr); /* until it listens */
+    assert_int_equal(listen(fd, backlog), 0);
     return fd;
 }
 
@@ -103,11 +110,6 @@ void net_tcp_pair(int fds[2])
     fds[0] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     assert_true(fds[0] >= 0);
     close(listener);
-}
-
-void net_refused_addr(struct ior_addr *addr)
-{
-    close(net_tcp_listener(addr, 1));
 }
 
 void net_reset(int fd)
@@ -198,25 +200,50 @@ void net_await_unread(int fd, size_t len)
     fail_msg("only %d of %zu bytes arrived", unread, len);
 }
 
-/* A prime period: a byte that is lost, doubled or moved by any power of two shows. */
+/*
+ * Prime periods: a byte that is lost, doubled or moved by any power of two shows. The whole repeats itself after
+ * their product, so that a table of it, long enough for one run at a time, spares two divisions for each byte.
+ */
+enum { SHORT_PERIOD = 251, LONG_PERIOD = 5, PERIOD = SHORT_PERIOD * LONG_PERIOD, RUN = 16 * PERIOD };
+
 unsigned char net_pattern_at(uint64_t offset)
 {
-    return (unsigned char)(offset % 251 + offset / 251 % 5);
+    return (unsigned char)(offset % SHORT_PERIOD + offset / SHORT_PERIOD % LONG_PERIOD);
+}
+
+static unsigned char pattern[PERIOD + RUN];
+
+static void make_pattern(void)
+{
+    for (uint64_t i = 0; i < sizeof(pattern); i++)
+        pattern[i] = net_pattern_at(i);
+}
+
+/* The pattern from `offset` on, RUN bytes of it. */
+static const unsigned char *pattern_from(uint64_t offset)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, make_pattern);
+    return pattern + offset % PERIOD;
 }
 
 void net_pattern(void *bytes, uint64_t offset, size_t len)
 {
     unsigned char *at = bytes;
-    for (size_t i = 0; i < len; i++)
-        at[i] = net_pattern_at(offset + i);
+    for (size_t n; len > 0; at += n, offset += n, len -= n) {
+        n = len < RUN ? len : RUN;
+        memcpy(at, pattern_from(offset), n);
+    }
 }
 
 bool net_is_pattern(const void *bytes, uint64_t offset, size_t len)
 {
     const unsigned char *at = bytes;
-    for (size_t i = 0; i < len; i++)
-        if (at[i] != net_pattern_at(offset + i))
+    for (size_t n; len > 0; at += n, offset += n, len -= n) {
+        n = len < RUN ? len : RUN;
+        if (memcmp(at, pattern_from(offset), n) != 0)
             return false;
+    }
     return true;
 }
 
@@ -248,9 +275,30 @@ size_t net_fd_count(void)
     return count_entries("/proc/self/fd") - 1; /* the folder's own fd */
 }
 
-static void *do_nothing(void *arg)
+static pid_t own_thread(void)
 {
-    return arg;
+    return (pid_t)syscall(SYS_gettid);
+}
+
+static void *tell_thread(void *arg)
+{
+    *(pid_t *)arg = own_thread();
+    return NULL;
+}
+
+/* The state of a thread of this process as proc(5) tells it ("R", "S", ...); 0: it is gone. */
+static char thread_state(pid_t id)
+{
+    char path[64], text[256];
+    snprintf(path, sizeof(path), "/proc/self/task/%ld/stat", (long)id);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    const char *end = strrchr(text, ')'); /* a name may have brackets, too */
+    return end != NULL && end[1] == ' ' ? end[2] : 0;
 }
 
 size_t net_thread_count(void)
@@ -261,16 +309,17 @@ size_t net_thread_count(void)
 size_t net_threads_at_rest(void)
 {
     static size_t least;
-    pthread_t first;
     if (least == 0) {
         /* A sanitizer starts a thread of its own beside the first one, an emulator has some: let that happen now. */
-        assert_int_equal(pthread_create(&first, NULL, do_nothing, NULL), 0);
+        pthread_t first;
+        pid_t id = 0;
+        uint64_t end = net_now() + NET_LIMIT_NS;
+        assert_int_equal(pthread_create(&first, NULL, tell_thread, &id), 0);
         pthread_join(first, NULL);
-        uint64_t end = net_now() + UINT64_C(100000000);
-        for (least = net_thread_count(); least > 1 && net_now() < end; poll(NULL, 0, 1)) {
-            size_t now = net_thread_count();
-            least = now < least ? now : least;
-        }
+        while (thread_state(id) != 0 && net_now() < end) /* which may be joined long before it is gone */
+            poll(NULL, 0, 1);
+        assert_int_equal(thread_state(id), 0);
+        least = net_thread_count();
     }
     net_await_threads(least);
     return least;
@@ -345,16 +394,42 @@ void net_temp_dir_remove(char *dir)
     free(dir);
 }
 
+/* Whether no other thread of this process runs, or is about to. */
+static bool others_sleep(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    bool it = true;
+    assert_non_null(dir);
+    for (struct dirent *entry; it && (entry = readdir(dir)) != NULL;) {
+        pid_t id = (pid_t)strtol(entry->d_name, NULL, 10);
+        char state = id > 0 && id != own_thread() ? thread_state(id) : 0;
+        it = state != 'R' && state != 'D';
+    }
+    closedir(dir);
+    return it;
+}
+
+pid_t net_fork(void)
+{
+    uint64_t end = net_now() + NET_LIMIT_NS;
+    bool asleep = others_sleep();
+    for (; !asleep && net_now() < end; asleep = others_sleep())
+        poll(NULL, 0, 1);
+    assert_true(asleep);
+    fflush(stdout);
+    fflush(stderr);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        setenv("CMOCKA_TEST_ABORT", "1", 1); /* a failed assertion must not go on with the parent's tests */
+    return pid;
+}
+
 int net_in_child(int (*child)(void *arg), void *arg)
 {
     int status;
-    pid_t pid;
-    fflush(stdout);
-    fflush(stderr);
-    pid = fork();
-    assert_true(pid >= 0);
+    pid_t pid = net_fork();
     if (pid == 0) {
-        setenv("CMOCKA_TEST_ABORT", "1", 1); /* a failed assertion must not go on with the parent's tests */
         int answer = child(arg);
 #if defined(IOR_COVERAGE)
         __gcov_dump(); /* _exit does not */

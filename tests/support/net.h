@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
+
 #include <ioreactor/addr.h>
 
 /* The monotonic clock in ns, read without the library. */
@@ -31,8 +33,8 @@ int net_connect(const struct ior_addr *addr);
 /* A non-blocking connect: the fd, with the connection under way or done, or -errno. */
 int net_connect_start(const struct ior_addr *addr);
 
-/* An address on loopback that refuses connections. */
-void net_refused_addr(struct ior_addr *addr);
+/* An address on loopback that refuses connections, as long as the fd is open: nobody else can listen there meanwhile. */
+int net_refused_addr(struct ior_addr *addr);
 
 /* Closes a TCP socket with a reset. */
 void net_reset(int fd);
@@ -43,7 +45,7 @@ void net_close(int *fd);
 /* Writes everything; the fd may be blocking or not. */
 void net_write(int fd, const void *bytes, size_t len);
 
-/* Reads exactly len bytes, waiting for them at most ten seconds. */
+/* Reads exactly len bytes, waiting for them, but not for ever. */
 void net_read(int fd, void *bytes, size_t len);
 
 /* Reads what is there without waiting: the count, 0 at the end, or -errno. */
@@ -68,8 +70,8 @@ size_t net_fd_count(void);
 size_t net_thread_count(void);
 
 /*
- * The threads of this process when the test has made none, or has joined all: waits until it is so. Told at the first
- * call, which must find it so.
+ * The threads of this process when the test has made none, or none is left: waits until it is so. They are counted at
+ * the first call, so a program makes one before its tests: what an earlier test left behind may be on its way out still.
  */
 size_t net_threads_at_rest(void);
 
@@ -88,6 +90,13 @@ int net_sparse_file(uint64_t len, uint64_t offset, size_t run);
 /* A fresh folder for files, and its removal with the files in it. */
 char *net_temp_dir(void);
 void net_temp_dir_remove(char *dir);
+
+/*
+ * fork(2), once all other threads of this process sleep: one that begins, ends or works may hold a lock of the C library
+ * or of a sanitizer's allocator, and the child would wait for it for ever. So threads have to be at a point where they
+ * wait for this one. In the child a failed assertion ends the process.
+ */
+pid_t net_fork(void);
 
 /* Runs `child` in a forked process and answers its exit status; a signal that killed it as 128 + the signal. */
 int net_in_child(int (*child)(void *arg), void *arg);

@@ -319,6 +319,25 @@ const struct ior_os *probe_os(void)
     return &os;
 }
 
+static uint64_t still_ns;
+
+static uint64_t still_clock(void *arg)
+{
+    (void)arg;
+    return still_ns;
+}
+
+void probe_clock_stop(struct ior_os *os)
+{
+    still_ns = net_now();
+    os->clock = still_clock;
+}
+
+void probe_clock_move(uint64_t ns)
+{
+    still_ns += ns;
+}
+
 struct ior_config probe_config(void)
 {
     struct ior_config config = {.struct_size = sizeof(config), .engine = ior_engine_from_env(), .os = probe_os()};
@@ -415,9 +434,12 @@ void probe_turns(struct probe *p, unsigned n)
 uint64_t probe_quiet(struct probe *p, unsigned ms)
 {
     uint64_t end = net_now() + ior_time_from_ms(ms);
-    uint64_t turns = 0;
-    for (uint64_t now; (now = net_now()) < end; turns++)
-        assert_true(ior_runtime_turn(p->rt, end - now) >= 0);
+    uint64_t turns = 0, now = net_now();
+    do {
+        assert_true(ior_runtime_turn(p->rt, ior_time_sub(end, now)) >= 0);
+        turns++;
+        now = net_now();
+    } while (now < end);
     return turns;
 }
 
@@ -449,11 +471,14 @@ void probe_read_pattern(struct probe *p, int peer, uint64_t from, size_t len, si
         size_t want = len - at < piece ? (size_t)(len - at) : piece;
         ssize_t n = net_read_some(peer, bytes, want);
         assert_true(n > 0 || n == -EAGAIN);
-        if (n > 0) {
-            assert_true(net_is_pattern(bytes, from + at, (size_t)n));
-            at += (uint64_t)n;
+        if (n < 0) {
+            probe_step(p); /* waits, so that threads that are to bring more are let in */
+            continue;
         }
-        assert_true(ior_runtime_turn(p->rt, 0) >= 0);
+        assert_true(net_is_pattern(bytes, from + at, (size_t)n));
+        at += (uint64_t)n;
+        end = net_now() + PROBE_LIMIT_NS;
+        probe_turns(p, 1);
     }
     assert_int_equal(at, len);
 }

@@ -49,7 +49,7 @@ if [ "$engine" = plain ]; then
     way=epoll
     processes=plain
 fi
-# A storm of so many steps takes valgrind ten seconds.
+# A storm of so many steps takes valgrind a few seconds.
 IOR_ENGINE=$way IOR_PROCESSES=$processes IOR_SKIP_CASE=$cases IOR_STORM_STEPS=1000 timeout 240 env LD_PRELOAD="${preload#:}" \
     valgrind --quiet --error-exitcode=9 --leak-check=full --num-callers=30 \
     --errors-for-leak-kinds=definite,indirect,possible "$build/tests/$test" >"$log" 2>&1

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "support/family.h"
+
 #include "real.h"
 
 static const struct {
@@ -210,7 +212,7 @@ static int f_kill(void *arg, struct ior_os_process *process, bool group, int sig
     int err = begin(CALL_KILL);
     (void)arg;
     spared = err != 0 ? process->pid : spared;
-    return err != 0 ? err : REAL->processes->kill(NULL, process, group, signo);
+    return err != 0 ? err : family_os()->processes->kill(NULL, process, group, signo);
 }
 
 void faulty_kill_spared(void)

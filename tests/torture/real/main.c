@@ -430,6 +430,7 @@ int main(int argc, char **argv)
     }
     if (n == 0)
         usage();
+    (void)net_threads_at_rest(); /* before there are others */
     need_engine();
     family_need();
     if (__sanitizer_set_death_callback != NULL)

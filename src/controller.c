@@ -51,28 +51,25 @@ void ior_controller_unref(struct ior_controller *ctl)
 
 /* ---- senders ---- */
 
-/* Whether it found the stack empty; -EPIPE: it is closed. */
-static int push(struct ior_controller *ctl, struct ior_command *command)
+/* The stack was empty: its receiver may be asleep. */
+static IOR_APART int announce(struct ior_controller *ctl)
+{
+    ctl->wake(ctl->wake_arg);
+    atomic_fetch_add_explicit(&ctl->wakes, 1, memory_order_release);
+    return 0;
+}
+
+/* 0 or -EPIPE. priv[1] stays as it is. */
+static IOR_INLINE int push(struct ior_controller *ctl, struct ior_command *command)
 {
     uintptr_t head = atomic_load_explicit(&ctl->head, memory_order_relaxed);
     do {
-        if (head & IOR__CLOSED)
+        if (IOR_UNLIKELY(head & IOR__CLOSED))
             return -EPIPE;
         command->priv[0] = (void *)head; /* NOLINT(performance-no-int-to-ptr) */
     } while (!atomic_compare_exchange_weak_explicit(&ctl->head, &head, (uintptr_t)command, memory_order_acq_rel,
                                                     memory_order_relaxed));
-    return head == 0;
-}
-
-/* 0 or -EPIPE. priv[1] stays as it is. */
-static int send(struct ior_controller *ctl, struct ior_command *command)
-{
-    int was_empty = push(ctl, command);
-    if (was_empty <= 0)
-        return was_empty;
-    ctl->wake(ctl->wake_arg);
-    atomic_fetch_add_explicit(&ctl->wakes, 1, memory_order_release);
-    return 0;
+    return IOR_LIKELY(head != 0) ? 0 : announce(ctl);
 }
 
 int ior_controller_send(struct ior_controller *ctl, struct ior_command *command)
@@ -81,7 +78,7 @@ int ior_controller_send(struct ior_controller *ctl, struct ior_command *command)
         return -EINVAL;
     command->priv[1] = NULL;
     command->is_reply = false;
-    return send(ctl, command);
+    return push(ctl, command);
 }
 
 int ior_controller_shutdown(struct ior_controller *ctl, uint64_t drain_ns)
@@ -118,25 +115,18 @@ static struct ior_command *take_stack(struct ior_controller *ctl)
     return (void *)(head & ~IOR__CLOSED); /* NOLINT(performance-no-int-to-ptr) */
 }
 
-struct ior_command *ior__controller_take(struct ior_controller *ctl)
+struct ior_command *ior__controller_batch(struct ior_controller *ctl)
 {
-    if (!ctl->pending) {
-        struct ior_command *command = take_stack(ctl);
-        if (command)
-            ctl->batches++;
-        while (command) {
-            struct ior_command *next = command->priv[0];
-            command->priv[0] = ctl->pending;
-            ctl->pending = command;
-            command = next;
-        }
+    struct ior_command *command = take_stack(ctl), *oldest = NULL;
+    ctl->batches += command != NULL;
+    while (command) {
+        struct ior_command *next = command->priv[0];
+        command->priv[0] = oldest;
+        oldest = command;
+        command = next;
     }
-    struct ior_command *first = ctl->pending;
-    if (first) {
-        ctl->pending = first->priv[0];
-        first->priv[0] = NULL;
-    }
-    return first;
+    ctl->pending = oldest;
+    return oldest;
 }
 
 void ior__controller_close(struct ior_controller *ctl)
@@ -172,7 +162,7 @@ int ior__command_reply(struct ior_command *command, int status)
     command->is_reply = true;
     if (!to)
         return -EPIPE;
-    int err = send(to, command);
+    int err = push(to, command);
     if (waiter)
         release_waiter(err < 0 ? command : NULL, waiter);
     if (err < 0)
@@ -251,7 +241,7 @@ static int call_and_wait(struct ior_controller *ctl, struct ior_command *command
     command->reply_to = own;
     command->is_reply = false;
     command->priv[1] = ior_controller_ref(own);
-    int err = send(ctl, command);
+    int err = push(ctl, command);
     if (err < 0) {
         command->reply_to = NULL;
         release_waiter(command, own);

@@ -127,6 +127,17 @@ static inline void ior__queue_add(struct ior__queue *queue, struct ior_resource 
     queue->end = &res->next_work;
 }
 
+/* Takes the first one out; there must be one. */
+static inline struct ior_resource *ior__queue_pop(struct ior__queue *queue)
+{
+    struct ior_resource *first = queue->first;
+    if (queue->end == &first->next_work)
+        ior__queue_clear(queue);
+    else
+        queue->first = first->next_work;
+    return first;
+}
+
 /* Takes the whole list, which ends with NULL from then on. */
 static inline struct ior_resource *ior__queue_take(struct ior__queue *queue)
 {

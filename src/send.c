@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Sending, the request side of output: bytes, shared buffers and file ranges go to the end of a transport's queue, all
- * or none. Nothing is written here; the end of the turn does that (output.c).
+ * or none. The end of the turn writes them (output.c); nothing is written here, but for a buffer in very many queues.
  *
  * A send is taken where the transport's cap and the runtime's have room. What counts towards the transport's marks are
  * the bytes that it keeps in memory. Pieces cost something beyond their bytes (a block, a small one that may follow,
@@ -347,6 +347,61 @@ static struct ior__piece *piece_for(struct ior_resource *res, enum ior__piece_ki
     return piece;
 }
 
+/*
+ * So many queues hold one buffer before it is written to the first of them, to make room for the next: a message for
+ * thousands would take a block for each, beyond what the pool keeps, and would find none of them in the cache again.
+ * Those that are not to be written to now go to the end of the work list, a few of them for each send.
+ */
+#define BUF_QUEUES_MOST (IOR__POOL_MOST / 2)
+#define EARLY_TRIES 4
+
+/* A stream in its usual state that has nothing but this buffer to write. */
+static bool holds_only(const struct ior_resource *res, const struct ior_buf *buf)
+{
+    const uint32_t usual = IOR__USUAL_BITS;
+    const struct ior__output *out = res->output;
+    return (res->bits & (usual | IOR__SMALL | IOR__WRITE_UNUSUAL_BITS)) == usual && out && out->head &&
+           out->head == out->tail && out->head->kind == IOR__PIECE_BUF && out->head->buf == buf;
+}
+
+/* Writes its only piece, a shared buffer. True: that was all there was to do. Never calls back. */
+static bool write_early(struct ior_resource *res)
+{
+    const struct ior_os *os = res->cx->rt->os;
+    const struct ior__output *out = res->output;
+    const struct ior__piece *piece = out->head;
+    struct iovec iov = {.iov_base = (char *)(uintptr_t)piece->buf->bytes + piece->start,
+                        .iov_len = (size_t)(piece->end - piece->start)};
+    ssize_t n = os->send(os->arg, res->fd, &iov, 1);
+    if (n > 0) {
+        ior__output_consume(res, (uint64_t)n);
+        ior__touch_idle(res);
+    }
+    if (IOR_LIKELY((size_t)n == iov.iov_len)) {
+        ior__output_release(res);
+        return true;
+    }
+    if (n >= 0 || n == -EAGAIN)
+        res->bits |= IOR__BLOCKED;
+    else if (n != -EINTR && n != -ENOBUFS && n != -ENOMEM) /* these are met again, where they can be told */
+        ior__write_failed(res, (int)-n);
+    return false;
+}
+
+static IOR_APART void make_room(struct ior_runtime *rt, const struct ior_buf *buf)
+{
+    for (int tries = 0; tries < EARLY_TRIES && rt->work.first; tries++) {
+        struct ior_resource *res = ior__queue_pop(&rt->work);
+        bool tried = holds_only(res, buf);
+        if (tried && write_early(res))
+            res->bits &= ~(uint32_t)IOR__IN_WORK;
+        else
+            ior__queue_add(&rt->work, res);
+        if (tried)
+            return;
+    }
+}
+
 int ior_send_buf(struct ior_context *cx, ior_id id, struct ior_buf *buf)
 {
     struct ior_resource *res;
@@ -368,8 +423,12 @@ int ior_send_buf(struct ior_context *cx, ior_id id, struct ior_buf *buf)
         return -ENOMEM;
     piece->buf = ior_buf_ref(buf);
     piece->end = buf->len;
-    cx->rt->output_bytes += ior__buf_count(buf, cx->rt);
-    return taken(cx->rt, res, buf->len, buf->len);
+    size_t counted = ior__buf_count(buf, cx->rt);
+    cx->rt->output_bytes += counted;
+    int r = taken(cx->rt, res, buf->len, buf->len);
+    if (IOR_UNLIKELY(counted == 0 && buf->queued > BUF_QUEUES_MOST && !cx->rt->does_io))
+        make_room(cx->rt, buf);
+    return r;
 }
 
 int ior_send_file(struct ior_context *cx, ior_id id, int fd, uint64_t offset, uint64_t len)

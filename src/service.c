@@ -191,14 +191,27 @@ static void call_drops(struct ior_runtime *rt)
     }
 }
 
-static void serve(struct ior_context *cx, struct ior_command *command)
+/*
+ * Serves as many commands as a turn may, out of one batch: what comes meanwhile is the next turn's. A turn that went on
+ * taking would find a handful each time, and leave an empty queue, that is, a wake to pay, to whoever sends next. The
+ * next command is kept in a register: a queue read back from memory makes it wait for the store of the one before.
+ */
+static void serve(struct ior_context *cx)
 {
-    if (cx->rt->freeing || !cx->handler.command) {
-        drop_later(cx->rt, command);
-        return;
+    struct ior_runtime *rt = cx->rt;
+    struct ior_controller *ctl = cx->ctl;
+    bool undeliverable = rt->freeing || !cx->handler.command;
+    struct ior_command *next = ior__controller_first(ctl);
+    for (uint32_t i = 0; next && i < rt->budget_commands; i++) {
+        struct ior_command *command = next;
+        next = ior__controller_shift(ctl, command);
+        if (IOR_UNLIKELY(undeliverable)) {
+            drop_later(rt, command);
+            continue;
+        }
+        rt->commands_served++;
+        cx->handler.command(cx->self, cx, command);
     }
-    cx->rt->commands_served++;
-    cx->handler.command(cx->self, cx, command);
 }
 
 static void call_stop(struct ior_context *cx)
@@ -232,12 +245,7 @@ void ior__serve_commands(struct ior_runtime *rt)
             continue; /* attached just now: its start comes first */
         if (IOR_UNLIKELY(cx->phase == IOR__PHASE_ASKED))
             call_stop(cx);
-        for (uint32_t i = 0; i < rt->budget_commands; i++) {
-            struct ior_command *command = ior__controller_take(cx->ctl);
-            if (!command)
-                break;
-            serve(cx, command);
-        }
+        serve(cx);
         rt->commands_left |= ior__controller_ready(cx->ctl); /* taken or not: whoever queued it will not wake again */
     }
     if (IOR_UNLIKELY(rt->drops != NULL))

@@ -100,6 +100,26 @@ static void sent_from_a_command(void **state)
     rec_free(r);
 }
 
+/* A turn takes the queue once: a sender that keeps up with the loop would pay a wake for each handful. */
+static void what_comes_while_a_batch_is_served_is_the_next_turns(void **state)
+{
+    struct recorder *r = rec_new();
+    struct ior_command commands[2] = {{.kind = 1}, {.kind = 3}};
+    struct ior_controller *ctl = ior_controller_of(r->cx);
+    (void)state;
+    r->on_command = send_another;
+    assert_int_equal(ior_controller_send(ctl, &commands[0]), 0);
+    assert_int_equal(ior_controller_send(ctl, &commands[1]), 0);
+    rec_turn(r);
+    rec_expect(r, "command 1\ncommand 3\n");
+    assert_int_equal(ior_runtime_deadline(r->rt), 0);
+    rec_turn(r);
+    rec_expect(r, "command 2\n");
+    assert_int_equal(rec_stats(r).wakes, 2);
+    ior_controller_unref(ctl);
+    rec_free(r);
+}
+
 /* R54: the wake fails, the command is queued all the same: success, and it comes with the next turn. */
 static void r54_a_failing_wake_is_no_failure(void **state)
 {
@@ -437,6 +457,7 @@ int main(void)
         cmocka_unit_test(inv07_first_in_first_out),
         cmocka_unit_test(inv08_never_more_wakes_than_commands),
         cmocka_unit_test(sent_from_a_command),
+        cmocka_unit_test(what_comes_while_a_batch_is_served_is_the_next_turns),
         cmocka_unit_test(r54_a_failing_wake_is_no_failure),
         cmocka_unit_test(inv08_no_wake_is_lost_at_the_end_of_a_budget),
         cmocka_unit_test(inv11_a_turn_serves_its_budget_only),

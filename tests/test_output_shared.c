@@ -83,6 +83,50 @@ static void shared_by_all_and_released_once_from_the_loop(void **state)
     rec_free(r);
 }
 
+/*
+ * A message for very many: queues share few blocks, as the first are written while the last are filled. What the kernel
+ * then says is told by the loop, not from inside the request, and nothing leaves twice or not at all.
+ */
+static void a_buffer_for_very_many_takes_few_blocks(void **state)
+{
+    enum { MANY = 600, EARLY = 128, FULL = 2 };
+    struct recorder *r = rec_new();
+    struct lent lent = {.script = r->script};
+    static ior_id ids[MANY];
+    static int fds[MANY];
+    (void)state;
+    script_pattern(lent.bytes, 0, sizeof(lent.bytes));
+    struct ior_buf *buf = ior_buf_wrap(lent.bytes, sizeof(lent.bytes), release, &lent);
+    for (int i = 0; i < MANY; i++)
+        ids[i] = rec_stream(r, NULL, &fds[i]);
+    rec_settle(r);
+    rec_forget(r);
+    script_room(r->script, fds[FULL], 10);
+    for (int i = 0; i < MANY; i++) {
+        if (i >= EARLY && i < EARLY + 2) /* met by the first and the second receiver */
+            script_fail_next(r->script, SCRIPT_SEND, i == EARLY ? ENOBUFS : EPIPE);
+        assert_int_equal(rec_send_buf(r, ids[i], buf), 0);
+    }
+    rec_expect(r, "");
+    assert_true(rec_stats(r).output_bytes < (EARLY + 8) * 2048u + sizeof(lent.bytes));
+    assert_true(script_heard(r->script, fds[3]) > 0);
+    assert_int_equal(script_heard(r->script, fds[MANY - 1]), 0);
+    ior_buf_unref(buf);
+    rec_settle(r);
+    rec_expect(r, "end 2 error EPIPE 0 600 0\nhandover 2\n");
+    for (int i = 0; i < MANY; i++)
+        if (i != FULL && i != 1)
+            script_hear_pattern(r->script, fds[i], 0, sizeof(lent.bytes));
+    script_hear_pattern(r->script, fds[FULL], 0, 10);
+    assert_int_equal(lent.released, 0);
+    script_room(r->script, fds[FULL], SIZE_MAX);
+    rec_settle(r);
+    script_hear_pattern(r->script, fds[FULL], 10, sizeof(lent.bytes) - 10);
+    assert_int_equal(lent.released, 1);
+    assert_int_equal(rec_stats(r).output_bytes, 0);
+    rec_free(r);
+}
+
 static void shared_counts_fully_for_each_transport(void **state)
 {
     ior_id id;
@@ -325,6 +369,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shared_by_all_and_released_once_from_the_loop),
+        cmocka_unit_test(a_buffer_for_very_many_takes_few_blocks),
         cmocka_unit_test(shared_counts_fully_for_each_transport),
         cmocka_unit_test(a_refused_buffer_is_not_touched),
         cmocka_unit_test(the_runtime_has_a_cap_too),

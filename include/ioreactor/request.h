@@ -176,6 +176,7 @@ IOR_API int ior_sendv(struct ior_context *cx, ior_id id, const struct iovec *iov
 /*
  * Sends a shared buffer without copying it: on success the queue holds a reference of its own. Its bytes count fully
  * for each transport. (What thousands of tiny buffers cost in bookkeeping is bounded too, at four times cap_bytes.)
+ * Once a buffer waits in 128 queues, each further send of it may write it to one of them at once.
  */
 IOR_API int ior_send_buf(struct ior_context *cx, ior_id id, struct ior_buf *buf);
 

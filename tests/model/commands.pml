@@ -355,19 +355,18 @@ inline serve_commands()
     :: phase == ASKED -> phase = SERVING
     :: else
     fi;
-    do
-    :: together { count < BUDGET ->
+    together {
         if
         :: pending != 0
         :: else -> take_stack()
-        fi;
-        if
-        :: pending != 0 -> serve(); count++
-        :: else -> break
         fi
-        }
-    :: else -> break
-    od;
+    }
+    atomic {
+        do
+        :: count < BUDGET && pending != 0 -> serve(); count++
+        :: else -> break
+        od
+    }
 #ifdef BREAK_LEFT_IS_PENDING_ONLY
     atomic { left = (pending != 0); count = 0 }
 #else

@@ -166,6 +166,9 @@ struct ior_context {
     uint64_t stop_ns; /* when draining ends; counts from IOR__PHASE_ASKED */
 };
 
+/* What the engine knows the ring of files by (resource/file_ring.c): no resource has that id. */
+#define IOR__RING_ID UINT64_MAX
+
 struct ior_runtime {
     /* the hot part */
     const struct ior_os *os;
@@ -214,6 +217,7 @@ struct ior_runtime {
     struct ior_record *records;
     uint32_t budget_records, budget_accepts, budget_commands, budget_timers;
     uint32_t job_threads, job_queue;
+    bool files_on_ring;    /* calls on files go to io_uring: asked for, and not found out to be impossible */
     uint32_t new_contexts; /* whose start is to be called */
     uint32_t starving;     /* listeners that wait for an fd or a slot */
     bool busy;             /* in a turn */

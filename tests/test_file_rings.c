@@ -14,8 +14,10 @@
 #if defined(IOR_URING) && defined(__linux__)
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -32,6 +34,7 @@
 #include "support/probe.h"
 
 #define SIZE ((size_t)1000003)
+#define REFUSED_SIZE ((size_t)200003)
 #define RING_TASKS 128u
 #define WORD sizeof(uint64_t)
 #define FULL UINT64_C(0xfffffffffffffffe) /* of an eventfd */
@@ -307,16 +310,16 @@ static void the_ring_is_full(void **state)
     ior_id ids[2 * RING_TASKS];
     (void)state;
     net_raise_fd_limit(1024);
-    make_file(b, 200000, false);
+    make_file(b, 20000, false);
     for (unsigned i = 0; i < 2 * RING_TASKS; i++)
         ids[i] = open_file(b, FILE_OPTIONS(.flags = IOR_FILE_READ | IOR_FILE_STREAM));
     for (unsigned i = 0; i < 2 * RING_TASKS; i++)
-        assert_int_equal(ended(b, ids[i])->bytes, 200000);
+        assert_int_equal(ended(b, ids[i])->bytes, 20000);
     for (unsigned i = 0; i < RING_TASKS; i++)
         ids[i] = hang(b, &peers[i]);
     uint64_t calls = ring_calls(b);
     ior_id id = open_file(b, FILE_OPTIONS(.flags = IOR_FILE_READ | IOR_FILE_STREAM));
-    assert_int_equal(ended(b, id)->bytes, 200000);
+    assert_int_equal(ended(b, id)->bytes, 20000);
     assert_int_equal(ring_calls(b), calls);
     for (unsigned i = 0; i < RING_TASKS; i++) {
         release_read(peers[i]);
@@ -368,6 +371,60 @@ static void a_completion_wakes_the_loop(void **state)
     probe_until(b->p, b->n == 2);
     net_close(&peer);
     net_close(&other);
+    bench_free(b);
+}
+
+/* The same for a foreign loop: the runtime's fd, and a deadline that says that something is to be entered. */
+static void a_completion_wakes_a_foreign_loop(void **state)
+{
+    struct bench *b = bench_new();
+    int peer;
+    (void)state;
+    ior_id id = adopt_event(b, 0, IOR_FILE_READ, &peer);
+    probe_until(b->p, probe_of(b->p, id)->open == 1);
+    probe_turns(b->p, 3);
+    assert_int_equal(ior_file_read(b->p->cx, id, 0, WORD, NULL), 0);
+    assert_int_equal(ior_runtime_deadline(b->p->rt), 0);
+    int fd = ior_runtime_fd(b->p->rt);
+    if (fd >= 0) {
+        probe_turns(b->p, 3);
+        assert_int_equal(ior_runtime_deadline(b->p->rt), IOR_NEVER);
+    }
+    release_read(peer);
+    if (fd >= 0)
+        assert_int_equal(net_await(fd, POLLIN), POLLIN);
+    probe_until(b->p, b->n == 1);
+    net_close(&peer);
+    bench_free(b);
+}
+
+/* The ring of files: the last one that was made. */
+static int ring_fd(void)
+{
+    int last = -1;
+    for (int fd = 3; fd < 1024; fd++) {
+        char path[64], name[64] = "";
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        if (readlink(path, name, sizeof(name) - 1) > 0 && strcmp(name, "anon_inode:[io_uring]") == 0)
+            last = fd;
+    }
+    return last;
+}
+
+/* A call that was cancelled by somebody else is a thread's to do: this one finds that an eventfd has no offsets. */
+static void a_call_that_was_cancelled(void **state)
+{
+    struct io_uring_sync_cancel_reg all = {
+        .fd = -1, .flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL, .timeout = {.tv_sec = -1, .tv_nsec = -1}};
+    struct bench *b = bench_new();
+    int peer;
+    (void)state;
+    (void)hang(b, &peer);
+    assert_true(syscall(SYS_io_uring_register, ring_fd(), IORING_REGISTER_SYNC_CANCEL, &all, 1) >= 0);
+    probe_until(b->p, b->n == 1);
+    assert_int_equal(ring_calls(b), 1);
+    assert_int_equal(b->told[0].error, ESPIPE);
+    net_close(&peer);
     bench_free(b);
 }
 
@@ -660,17 +717,17 @@ static int read_refused(void *arg)
 {
     const struct refusal *refusal = arg;
     struct bench *b = bench_new();
-    make_file(b, SIZE, false);
+    make_file(b, REFUSED_SIZE, false);
     ior_set_log(count_line, NULL, IOR_LOG_INFO);
     if (!refuse(refusal))
         return CANNOT_FILTER;
     for (unsigned i = 0; i < 2; i++) {
         ior_id id = open_file(b, FILE_OPTIONS(.flags = IOR_FILE_READ | IOR_FILE_STREAM));
-        assert_int_equal(ended(b, id)->bytes, SIZE);
+        assert_int_equal(ended(b, id)->bytes, REFUSED_SIZE);
     }
     assert_int_equal(lines, refusal->told);
     if (refusal->on_ring)
-        assert_true(ring_calls(b) >= 2 * SIZE / 65536);
+        assert_true(ring_calls(b) >= 2 * REFUSED_SIZE / 65536);
     else
         assert_true(ring_calls(b) <= 1);
     bench_free(b);
@@ -779,6 +836,8 @@ int main(void)
         cmocka_unit_test(operations_come_in_order),
         cmocka_unit_test(the_ring_is_full),
         cmocka_unit_test(a_completion_wakes_the_loop),
+        cmocka_unit_test(a_completion_wakes_a_foreign_loop),
+        cmocka_unit_test(a_call_that_was_cancelled),
         cmocka_unit_test(the_loop_moves_to_another_thread),
         cmocka_unit_test(a_read_that_hangs_is_abandoned),
         cmocka_unit_test(the_runtime_goes_while_calls_hang),

@@ -31,7 +31,7 @@ _Static_assert(sizeof(struct ior__uring_buf_reg) == sizeof(struct io_uring_buf_r
 #if defined(SYS_cachestat)
 #define IOR__SYS_CACHESTAT SYS_cachestat
 #elif defined(__mips__) || defined(__alpha__)
-#define IOR__SYS_CACHESTAT -1 /* answers ENOSYS */
+#define IOR__SYS_CACHESTAT (-1) /* answers ENOSYS */
 #else
 #define IOR__SYS_CACHESTAT 451
 #endif

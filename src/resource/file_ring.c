@@ -232,13 +232,14 @@ static void complete(struct ior_runtime *rt, struct ior__file_task *task)
 
 static void to_thread(struct ior_runtime *rt, struct ior__file_task *task)
 {
-    int err = 0;
+    int err = -ECANCELED;
     task->ring = IOR__RING_NOT;
     if (!abandoned(task))
         err = ior__task_submit(task->file->base.cx, IOR_LANE_FILES, &task->task, false);
-    task->error = -err; /* there is none: the lane has had a thread since the file was registered */
-    if (err < 0 || abandoned(task))
-        complete(rt, task);
+    if (err == 0)
+        return;         /* the thread may be at it already */
+    task->error = -err; /* it is abandoned: the lane has had a thread since the file was registered */
+    complete(rt, task);
 }
 
 static bool next_completion(struct ior__file_ring *ring, struct ior__file_task **ret_task, int *ret_res)

@@ -200,6 +200,14 @@ static ior_id hang(struct bench *b, int *ret_peer)
     return id;
 }
 
+/* The loop comes to rest, whatever else interrupts a wait now and then: one that spins never does. */
+static void rests(struct bench *b)
+{
+    uint64_t until = net_now() + PROBE_LIMIT_NS;
+    while (probe_quiet(b->p, 5) > 1)
+        assert_true(net_now() < until);
+}
+
 /* ---- what it does ---- */
 
 static void a_file_is_told_as_data(void **state)
@@ -242,10 +250,11 @@ static void paused_it_stands_still(void **state)
     ior_id id = open_file(b, FILE_OPTIONS(.flags = IOR_FILE_READ | IOR_FILE_STREAM, .piece_bytes = 1000));
     probe_until(b->p, probe_of(b->p, id)->data >= 1);
     assert_int_equal(ior_pause(b->p->cx, id), 0);
-    probe_turns(b->p, 5);
-    uint64_t bytes = probe_of(b->p, id)->bytes, calls = ring_calls(b);
+    uint64_t bytes = probe_of(b->p, id)->bytes;
     assert_true(bytes < SIZE);
-    assert_true(probe_quiet(b->p, 5) <= 3); /* no spinning */
+    rests(b);
+    uint64_t calls = ring_calls(b);
+    rests(b);
     assert_int_equal(probe_of(b->p, id)->bytes, bytes);
     assert_int_equal(ring_calls(b), calls);
     assert_int_equal(ior_resume(b->p->cx, id), 0);
@@ -342,10 +351,10 @@ static void a_completion_wakes_the_loop(void **state)
     int peer, other;
     (void)state;
     (void)hang(b, &peer);
-    assert_true(probe_quiet(b->p, 5) <= 3);
+    rests(b);
     release_read(peer);
     probe_until(b->p, b->n == 1);
-    assert_true(probe_quiet(b->p, 5) <= 3);
+    rests(b);
 
     ior_id lost = probe_unix(b->p, NULL, &other);
     probe_until(b->p, probe_of(b->p, lost)->open == 1);
@@ -366,7 +375,7 @@ static void a_completion_wakes_the_loop(void **state)
         }
         assert_true(probe_stats(b->p).rebuilds > 0);
     }
-    assert_true(probe_quiet(b->p, 5) <= 3);
+    rests(b);
     release_read(peer);
     probe_until(b->p, b->n == 2);
     net_close(&peer);
@@ -584,7 +593,7 @@ static void inv04_end_waits_for_a_write(void **state)
     assert_int_equal(ring_calls(b), 1);
     assert_int_equal(ior_unregister(b->p->cx, id), 0);
     probe_turns(b->p, 3);
-    assert_true(probe_quiet(b->p, 5) <= 3);
+    rests(b);
     assert_int_equal(probe_of(b->p, id)->end, 0);
     assert_int_equal(release_write(peer), FULL);
     struct probe_res *r = ended(b, id);

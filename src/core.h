@@ -217,7 +217,6 @@ struct ior_runtime {
     struct ior_record *records;
     uint32_t budget_records, budget_accepts, budget_commands, budget_timers;
     uint32_t job_threads, job_queue;
-    bool files_on_ring;    /* calls on files go to io_uring: asked for, and not found out to be impossible */
     uint32_t new_contexts; /* whose start is to be called */
     uint32_t starving;     /* listeners that wait for an fd or a slot */
     bool busy;             /* in a turn */
@@ -226,6 +225,7 @@ struct ior_runtime {
     bool need_rebuild;
     bool begun;         /* the services' start was called */
     bool commands_left; /* over the budget, for the next turn */
+    bool files_on_ring; /* calls on files go to io_uring: asked for, and not found out to be impossible */
     int failed;         /* what a start answered */
     /* failing waits */
     int wait_error;

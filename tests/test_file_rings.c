@@ -715,6 +715,32 @@ static void own_system_calls_are_asked(void **state)
     disk_deinit(&disk);
 }
 
+/* Those that the file was opened with: also where it is registered again in a runtime without any. */
+static void own_system_calls_go_along(void **state)
+{
+    static struct disk disk; /* a thread that was left behind may be the last to use it */
+    size_t threads = net_threads_at_rest();
+    ior_id again;
+    (void)state;
+    disk_init(&disk);
+    struct bench *from = bench_on(&disk.os), *to = bench_new();
+    make_file(from, 1000, false);
+    from->p->keep = true;
+    ior_id id = open_file(from, FILE_OPTIONS(.flags = IOR_FILE_READ | IOR_FILE_STREAM));
+    probe_until(from->p, probe_of(from->p, id)->open == 1);
+    assert_int_equal(ior_unregister(from->p->cx, id), 0);
+    struct ior_resource *res = ended(from, id)->handed;
+    probe_of(from->p, id)->handed = NULL;
+    unsigned reads = disk_calls(&disk, DISK_READ);
+    assert_int_equal(ior_register(to->p->cx, res, &again), 0);
+    assert_int_equal(ended(to, again)->eof, 1);
+    assert_int_equal(ring_calls(to), 0);
+    assert_true(disk_calls(&disk, DISK_READ) > reads);
+    bench_free(from);
+    bench_free(to);
+    net_await_threads(threads);
+}
+
 enum { CANNOT_FILTER = 77 };
 
 struct refusal {
@@ -879,6 +905,7 @@ int main(void)
         cmocka_unit_test(a_forked_child_may_only_free),
         cmocka_unit_test(only_what_is_known),
         cmocka_unit_test(own_system_calls_are_asked),
+        cmocka_unit_test(own_system_calls_go_along),
         cmocka_unit_test(the_system_refuses),
         cmocka_unit_test(a_file_that_may_not_grow),
         cmocka_unit_test(each_allocation_fails),

@@ -44,8 +44,7 @@
 #define AT_ONCE_MOST ((size_t)128 * 1024)    /* a longer read is copied by another core meanwhile */
 #define AT_ONCE_A_TURN ((size_t)1024 * 1024) /* a third of a millisecond, or less */
 #define LOOK_EVERY ((uint64_t)16 << 20)
-#define READ_AHEAD \
-    ((uint64_t)16 << 20) /* how far from a read it may reach: twice the kernel's read_ahead_kb, or more */
+#define READ_AHEAD ((uint64_t)16 << 20) /* from a read on: twice what read_ahead_kb of a disk is, or more */
 #define LOOK_HOLDS_NS (100 * IOR_NS_PER_MS)
 
 struct ior__file_ring {
@@ -162,7 +161,7 @@ static struct ior__file_task *take_first(struct ior__file_ring *ring)
 
 bool ior__file_ring_take(struct ior_runtime *rt, struct ior__file_task *task)
 {
-    if (task->kind == IOR__FILE_OPEN || task->kind == IOR_FILE_OP_STAT ||
+    if (task->fd->os != rt->os || task->kind == IOR__FILE_OPEN || task->kind == IOR_FILE_OP_STAT ||
         (task->len == 0 && !ior__file_task_syncs(task)))
         return false;
     struct ior__file_ring *ring = ring_of(rt);

@@ -177,6 +177,9 @@ struct ior_context {
     uint64_t stop_ns; /* when draining ends; counts from IOR__PHASE_ASKED */
 };
 
+/* What the engine knows the ring of files by (resource/file_ring.c): no resource has that id. */
+#define IOR__RING_ID UINT64_MAX
+
 struct ior_runtime {
     /* the hot part */
     const struct ior_os *os;
@@ -233,6 +236,7 @@ struct ior_runtime {
     bool need_rebuild;
     bool begun;         /* the services' start was called */
     bool commands_left; /* over the budget, for the next turn */
+    bool files_on_ring; /* calls on files go to io_uring: asked for, and not found out to be impossible */
     int failed;         /* what a start answered */
     /* failing waits */
     int wait_error;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "jobs.h"
 #include "kinds.h"
 #include "output.h"
 
@@ -127,6 +128,7 @@ void ior__rebuild(struct ior_runtime *rt)
         ior__log(IOR_LOG_ERROR, "the engine's set cannot be built anew: %s", ior_strerror(err));
         return;
     }
+    ior__jobs_rewatch(rt);
     for (uint32_t i = 0; i < rt->slots.made; i++) {
         struct ior_resource *res = ior__slots_at(&rt->slots, i);
         if (!res || !(res->bits & IOR__IN_SET))

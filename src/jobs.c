@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "controller.h"
+#include "resource/file_ring.h"
 
 #define THREADS_MOST 1024u
 
@@ -189,15 +190,17 @@ void ior__task_abandon(struct ior__task *task)
 
 bool ior__jobs_ready(const struct ior_runtime *rt)
 {
-    return rt->jobs && !ior__controller_idle(rt->jobs->ctl);
+    return rt->jobs && (!ior__controller_idle(rt->jobs->ctl) || ior__file_ring_ready(rt->jobs->ring));
 }
 
-void ior__jobs_stats(const struct ior_runtime *rt, uint64_t *wakes, uint64_t *jobs, uint64_t *threads)
+void ior__jobs_stats(const struct ior_runtime *rt, uint64_t *wakes, uint64_t *jobs, uint64_t *threads,
+                     uint64_t *ring_calls)
 {
     if (!rt->jobs)
         return;
     *wakes += atomic_load_explicit(&rt->jobs->ctl->wakes, memory_order_relaxed);
     *jobs = rt->jobs->slots.live;
+    *ring_calls = rt->jobs->ring_calls;
     for (unsigned i = 0; i < IOR_LANES; i++)
         *threads += rt->jobs->lanes[i].threads;
 }
@@ -237,6 +240,14 @@ void ior__jobs_serve(struct ior_runtime *rt)
         ior__start_services(rt); /* its own may have been attached just now; before: start may end what waits for it */
         complete(rt, IOR_CONTAINER(command, struct ior_job, command));
     }
+    if (pool->ring)
+        ior__file_ring_serve(rt, pool->ring);
+}
+
+void ior__jobs_rewatch(struct ior_runtime *rt)
+{
+    if (rt->jobs)
+        ior__file_ring_watch(rt, rt->jobs->ring);
 }
 
 /* ---- the end ---- */
@@ -271,7 +282,11 @@ void ior__jobs_abandon(struct ior_context *cx)
 
 void ior__jobs_free(struct ior_runtime *rt, bool in_child)
 {
-    if (rt->jobs)
-        ior__pool_free(rt->jobs, in_child);
+    if (!rt->jobs)
+        return;
+    if (rt->jobs->ring)
+        ior__file_ring_free(rt, rt->jobs->ring, in_child);
+    rt->jobs->ring = NULL;
+    ior__pool_free(rt->jobs, in_child);
     rt->jobs = NULL;
 }

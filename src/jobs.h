@@ -5,6 +5,8 @@
 
 #include "core.h"
 
+struct ior__file_ring;
+
 /* ior_job.bits: the loop's. */
 enum {
     IOR__JOB_BUSY = 1,      /* submitted, not completed */
@@ -71,7 +73,9 @@ struct ior__pool {
     _Atomic uint32_t refs;      /* the runtime's, and one for each orphan */
     struct ior_controller *ctl; /* jobs that come back */
     const struct ior_os *os;
-    struct ior__slots slots; /* the loop's: id -> job */
+    struct ior__slots slots;     /* the loop's: id -> job */
+    struct ior__file_ring *ring; /* the loop's: does what else the lane of files would do; NULL: none yet */
+    uint64_t ring_calls;         /* that it was given */
     struct ior__lane lanes[IOR_LANES];
 };
 
@@ -93,7 +97,10 @@ void ior__pool_free(struct ior__pool *pool, bool in_child);
 /* Whether jobs have come back. */
 bool ior__jobs_ready(const struct ior_runtime *rt);
 /* For ior_runtime_stats; adds to `wakes`. */
-void ior__jobs_stats(const struct ior_runtime *rt, uint64_t *wakes, uint64_t *jobs, uint64_t *threads);
+void ior__jobs_stats(const struct ior_runtime *rt, uint64_t *wakes, uint64_t *jobs, uint64_t *threads,
+                     uint64_t *ring_calls);
+/* The engine's set was emptied. */
+void ior__jobs_rewatch(struct ior_runtime *rt);
 /* Step 4: completions, a bounded batch. */
 void ior__jobs_serve(struct ior_runtime *rt);
 /* A service stops: what has not begun is cancelled. */

@@ -57,13 +57,18 @@ static bool engine_complete(const struct ior_engine_ops *ops)
             !(ops->features & IOR_ENGINE_DOES_IO));
 }
 
+static bool files_valid(const char *files)
+{
+    return !files || strcmp(files, "threads") == 0 || strcmp(files, "uring") == 0;
+}
+
 static bool config_valid(const struct ior_config *config)
 {
     return (!config->engine || !config->engine_ops) && (!config->engine_ops || engine_complete(config->engine_ops)) &&
            (!config->os || os_complete(config->os)) && config->max_resources <= IOR__SLOT_MAX &&
            config->max_timers <= IOR__SLOT_MAX && (!config->read_bytes || config->read_bytes >= READ_BYTES_MIN) &&
            config->read_bytes <= INT32_MAX && config->records <= RECORDS_MAX &&
-           config->job_threads <= JOB_THREADS_MOST &&
+           config->job_threads <= JOB_THREADS_MOST && files_valid(config->files) &&
            (!config->output_cap_bytes || config->output_cap_bytes >= OUTPUT_CAP_MIN);
 }
 
@@ -85,6 +90,7 @@ static void set_limits(struct ior_runtime *rt, const struct ior_config *config)
     rt->budget_timers = or_default(config->timers, TIMERS_DEFAULT);
     rt->job_threads = or_default(config->job_threads, IOR_JOB_THREADS_DEFAULT);
     rt->job_queue = or_default(config->job_queue, IOR_JOB_QUEUE_DEFAULT);
+    rt->files_on_ring = config->files && strcmp(config->files, "uring") == 0;
     rt->output_cap_bytes = config->output_cap_bytes ? config->output_cap_bytes : OUTPUT_CAP_DEFAULT;
     rt->default_marks = (struct ior__marks){
         .high = IOR_HIGH_BYTES_DEFAULT,
@@ -242,10 +248,10 @@ int ior_runtime_stats(struct ior_runtime *rt, struct ior_stats *stats)
 {
     if (!rt || !stats || stats->struct_size < sizeof(*stats))
         return -EINVAL;
-    uint64_t wakes = rt->wakes_before, jobs = 0, job_threads = 0;
+    uint64_t wakes = rt->wakes_before, jobs = 0, job_threads = 0, ring_calls = 0;
     for (const struct ior_context *cx = rt->contexts; cx; cx = cx->next)
         wakes += atomic_load_explicit(&cx->ctl->wakes, memory_order_relaxed);
-    ior__jobs_stats(rt, &wakes, &jobs, &job_threads);
+    ior__jobs_stats(rt, &wakes, &jobs, &job_threads, &ring_calls);
     *stats = (struct ior_stats){
         .struct_size = sizeof(*stats),
         .resources = rt->slots.live,
@@ -260,6 +266,7 @@ int ior_runtime_stats(struct ior_runtime *rt, struct ior_stats *stats)
         .timers = ior__timers_queued(&rt->timers),
         .jobs = jobs,
         .job_threads = job_threads,
+        .ring_calls = ring_calls,
     };
     return 0;
 }

@@ -86,6 +86,7 @@ void disk_open(void)
     static const struct ior_handler handler = {
         .struct_size = sizeof(handler), .transport = on_transport, .timer = on_timer};
     struct ior_config config = {.struct_size = sizeof(config), .engine = ior_engine_from_env()};
+    config.files = getenv("IOR_FILES"); /* "uring", "threads", or NULL */
     bench_must(ior_runtime_new(&config, &handler, NULL, &rt), "ior_runtime_new");
     cx = ior_runtime_context(rt);
     file = out = echoed = 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Regular files: opened, read, written, synced and looked at on the threads of IOR_LANE_FILES, so that a slow disk never
- * blocks the loop. A file is a resource with an id. It can be used in three ways, also mixed:
+ * blocks the loop; or, where config.files asks for it, on io_uring (docs/resources.md). A file is a resource with an id.
+ * It can be used in three ways, also mixed:
  *
  *  - operations (ior_file_read, ior_file_write, ior_file_sync, ior_file_stat): each is told as IOR_EV_FILE. Those of one
  *    file are done one at a time, in the order in which they were asked for; files do not wait for each other.

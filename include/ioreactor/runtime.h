@@ -37,6 +37,13 @@ struct ior_config {
     const pthread_attr_t *thread_attr; /* reactors only: for pthread_create; joinable */
     uint32_t job_threads;              /* of each lane of jobs, made when they are needed; default 4, at most 1024 */
     uint32_t job_queue;                /* jobs that wait in each lane; default 1024 */
+    /*
+     * What does reads, writes and syncs of files: "threads", the default, or "uring", a ring of io_uring beside the
+     * engine (Linux 6.1; where that cannot be had, or with system calls of your own for files, threads as well, said
+     * in the log). It is faster for what the page cache has. But the exit of a thread that has turned the runtime then
+     * waits, in the kernel, for calls on files that hang, also when the runtime is freed: docs/resources.md.
+     */
+    const char *files;
 };
 
 /*
@@ -93,6 +100,7 @@ struct ior_stats {
     uint64_t timers;       /* armed now, deadlines of resources included */
     uint64_t jobs;         /* submitted, and not completed yet */
     uint64_t job_threads;  /* that exist now */
+    uint64_t ring_calls;   /* on files, that were given to io_uring: config.files */
 };
 IOR_API int ior_runtime_stats(struct ior_runtime *rt, struct ior_stats *stats);
 

@@ -22,8 +22,8 @@
 
 #define CLOSE_PATIENCE_NS IOR_NS_PER_SEC
 
-/* 0; -EOPNOTSUPP: the kernel is not one that receives multishot, writes sends whole, and has deferred rings. */
-static int look_for_all(struct io_uring *ring)
+/* Whether the kernel is one that receives multishot, writes sends whole, and has deferred rings. */
+int ior__uring_look_for_all(struct io_uring *ring)
 {
     union {
         struct io_uring_probe probe;
@@ -50,7 +50,7 @@ static int open_ring(const struct uring *u, bool deferred, struct io_uring *ring
     int err = io_uring_queue_init_params(u->options.entries, ring, &params);
     if (err < 0)
         return err == -EINVAL ? -EOPNOTSUPP : err;
-    err = (params.features & needed) == needed ? look_for_all(ring) : -EOPNOTSUPP;
+    err = (params.features & needed) == needed ? ior__uring_look_for_all(ring) : -EOPNOTSUPP;
     if (err < 0) {
         io_uring_queue_exit(ring);
         return err;

@@ -319,6 +319,7 @@ static void leave(struct ior_resource *res)
         drop_piece(file);
     file->read_at = file->tell_at; /* registered again it goes on there */
     file->read_over = file->at_end = file->synced = false;
+    file->look_at = 0;
     file->end_error = 0;
     ior__file_drop_ops(file);
     if (file->has_sent && file->sent == 0) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files, as their three sources share them: file.c (the resource), file_ops.c (operations), file_task.c (threads). */
+/* Files, as their three sources share them: file.c (the resource), file_ops.c (operations), file_task.c (calls). */
 #ifndef IOR_SRC_RESOURCE_FILE_H
 #define IOR_SRC_RESOURCE_FILE_H
 
@@ -27,6 +27,9 @@ enum {
     IOR__FILE_LAST = 19,  /* the sync before the end */
 };
 
+/* Where a task is that a ring of io_uring has: file_ring.c. */
+enum { IOR__RING_NOT = 0, IOR__RING_WAITS = 1, IOR__RING_ENTERED = 2 };
+
 /* One call that may block, with all it needs: it uses nothing of the resource, which may be gone when it returns. */
 struct ior__file_task {
     struct ior__task task;
@@ -34,12 +37,15 @@ struct ior__file_task {
     struct ior__file_task *next;
     struct ior__file_fd *fd;
     int kind;
+    int ring; /* IOR__RING_...; the loop's, as its list */
+    struct ior__file_task *ring_next;
     unsigned flags; /* IOR__FILE_OPEN: IOR_FILE_... */
     unsigned mode;
     bool append;
     bool left; /* abandoned, and noted as such in fd */
     uint64_t offset;
     size_t len;          /* of bytes, wanted */
+    size_t moved;        /* of them, so far */
     int64_t result;      /* bytes that were moved, an fd, 0; < 0: none of it */
     int error;           /* a positive errno value, also behind some bytes */
     size_t size;         /* of the block behind the struct */
@@ -60,6 +66,8 @@ struct ior__file {
     uint64_t read_at, read_end; /* of the stream: what is not asked for yet; IOR_NEVER: to the end of the file */
     uint64_t tell_at;           /* the first byte not told */
     uint64_t write_at;
+    uint64_t look_at;   /* from here on it is looked anew ... */
+    uint64_t looked_ns; /* ... and when it was last, and the page cache had it all; 0: it had not (file_ring.c) */
     struct ior__file_task *task;           /* under way: one at a time */
     struct ior__file_task *pieces[2];      /* read and not told, oldest first */
     struct ior__file_task *telling;        /* in its DATA event */
@@ -86,6 +94,16 @@ static inline struct ior__file *ior__file_of(const struct ior_resource *res)
 static inline bool ior__file_is_open(const struct ior__file *file)
 {
     return file->fd->fd >= 0;
+}
+
+static inline bool ior__file_task_writes(const struct ior__file_task *task)
+{
+    return task->kind == IOR__FILE_SENT || task->kind == IOR_FILE_OP_WRITE;
+}
+
+static inline bool ior__file_task_syncs(const struct ior__file_task *task)
+{
+    return task->kind == IOR__FILE_LAST || task->kind == IOR_FILE_OP_SYNC;
 }
 
 /* ---- file_task.c ---- */

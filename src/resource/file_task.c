@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is done to files on worker threads. A task owns all it needs: its bytes, and a share of the fd, which the last
+ * What is done to files: on worker threads, or on a ring where that is asked for (file_ring.c). A task owns all it needs: its bytes, and a share of the fd, which the last
  * one closes. So the file can end while a slow disk still has the task: it is abandoned, and frees itself later. One
  * that changes the file is waited for; or it is left behind, which the share of the fd remembers until it has returned.
  */
 #include "file.h"
+#include "file_ring.h"
 
 #include <errno.h>
 #include <string.h>
@@ -37,7 +38,7 @@ void ior__file_fd_unref(struct ior__file_fd *fd)
 static int64_t read_all(struct ior__file_task *task)
 {
     const struct ior_os *os = task->fd->os;
-    size_t done = 0;
+    size_t done = task->moved;
     while (done < task->len) {
         ssize_t n =
             os->blocking->file_read(os->arg, task->fd->fd, task->bytes + done, task->len - done, task->offset + done);
@@ -56,7 +57,7 @@ static int64_t write_all(struct ior__file_task *task)
 {
     const struct ior_os *os = task->fd->os;
     const unsigned char *bytes = task->buf ? ior_buf_bytes(task->buf) : task->bytes;
-    size_t done = 0;
+    size_t done = task->moved;
     while (done < task->len) {
         uint64_t offset = task->append ? IOR_OS_APPEND : task->offset + done;
         ssize_t n = os->blocking->file_write(os->arg, task->fd->fd, bytes + done, task->len - done, offset);
@@ -130,8 +131,21 @@ static void drop(struct ior_job *job)
 /* Whether the file is not the same after it: the next owner must not meet it half done. */
 static bool changes(const struct ior__file_task *task)
 {
-    return task->kind == IOR__FILE_SENT || task->kind == IOR_FILE_OP_WRITE ||
+    return ior__file_task_writes(task) ||
            (task->kind == IOR__FILE_OPEN && (task->flags & (IOR_FILE_CREATE | IOR_FILE_TRUNCATE)));
+}
+
+static bool recall(struct ior__file_task *task)
+{
+    return task->ring ? ior__file_ring_recall(task) : ior__task_recall(&task->task);
+}
+
+static void abandon(struct ior__file_task *task)
+{
+    if (task->ring)
+        ior__file_ring_abandon(task);
+    else
+        ior__task_abandon(&task->task);
 }
 
 bool ior__file_task_awaited(struct ior__file *file)
@@ -139,11 +153,11 @@ bool ior__file_task_awaited(struct ior__file *file)
     struct ior__file_task *task = file->task;
     if (!task)
         return false;
-    bool begun = changes(task) && !ior__task_recall(&task->task);
+    bool begun = changes(task) && !recall(task);
     if (begun)
         return true;
     if (!changes(task))
-        ior__task_abandon(&task->task);
+        abandon(task);
     task->file = NULL;
     file->task = NULL;
     return false;
@@ -156,7 +170,7 @@ bool ior__file_task_leave(struct ior__file *file)
         return false;
     task->left = true;
     atomic_store_explicit(&file->fd->left, true, memory_order_relaxed);
-    ior__task_abandon(&task->task);
+    abandon(task);
     task->file = NULL;
     file->task = NULL;
     return true;
@@ -228,7 +242,8 @@ struct ior_buf *ior__file_task_wrap(struct ior__file_task *task, bool *ret_taken
 
 int ior__file_task_start(struct ior__file *file, struct ior__file_task *task)
 {
-    int err = ior__task_submit(file->base.cx, IOR_LANE_FILES, &task->task, false);
+    bool taken = ior__file_ring_take(file->base.cx->rt, task);
+    int err = taken ? 0 : ior__task_submit(file->base.cx, IOR_LANE_FILES, &task->task, false);
     if (err < 0)
         return err;
     file->task = task;

@@ -112,7 +112,12 @@ def files(options):
     mib = 128 if options.quick else 1024
     section = report.Section("files", f"{mib:,} MiB from a file through a service to a socket; slow jobs beside an echo")
     base = "libuv" if peers.built("files_libuv") else "ours"
-    one = contest.run(wanted(options, "files", base), min(options.rounds, 5), [str(mib)], dict(os.environ))
+    found = wanted(options, "files", base)
+    ours = next((one for one in found if one.name == "ours"), None)
+    if ours and not options.against:
+        found.append(Contestant("ours-uring", ours.title + ", files on io_uring",
+                                ["env", "IOR_FILES=uring", *ours.command]))
+    one = contest.run(found, min(options.rounds, 5), [str(mib)], dict(os.environ))
     section.keep("How late a timer of 1 ms in the same loop was, microseconds:\n")
     section.table(report.programs_table(one, [
         ("MBs", "MB/s"), ("late_p50_us", "p50"), ("late_p999_us", "p99.9"), ("late_most_us", "the latest"),

@@ -200,8 +200,10 @@ struct ior_runtime {
     unsigned char *read_at;   /* the next one: behind what queues borrow until the end of the turn (output.h) */
     unsigned char *read_last; /* the last place where borrowing leaves room for a read */
     size_t read_cap;
-    size_t read_short_most; /* a read of 1 .. so many bytes is a short one: read_bytes - 1; 0 while read_full */
+    void *read_block;       /* what read_buf lies in */
+    size_t read_short_most; /* a read of 1 .. so many bytes needs no further look */
     bool read_full;         /* what queues borrow leaves no room for more: it is to be written before reading goes on */
+    bool read_large;        /* a queue borrows much: the same, while it is in the cache */
     uint32_t read_bytes;
     uint32_t budget_reads;
     /* what is on offer to the service in the callback that runs now */
@@ -371,6 +373,12 @@ void ior__close_after_eof(struct ior_resource *res, uint64_t drain_ns);
 void ior__settle_work(struct ior_runtime *rt);
 /* Between two callbacks: step 5 now, for the sake of the read buffer. */
 void ior__settle_early(struct ior_runtime *rt);
+#define IOR__LARGE_BYTES 8192u /* of a read: what is sent on of it is written behind its event */
+static inline void ior__read_as_usual(struct ior_runtime *rt)
+{
+    rt->read_full = rt->read_large = false;
+    rt->read_short_most = (rt->read_bytes < IOR__LARGE_BYTES ? rt->read_bytes : IOR__LARGE_BYTES) - (size_t)1;
+}
 void ior__end_resources(struct ior_runtime *rt);
 void ior__destroy(struct ior_resource *res, const struct ior_os *os);
 
@@ -416,7 +424,7 @@ uint64_t ior__stop_deadline(const struct ior_runtime *rt);
 
 /* ---- runtime.c ---- */
 int ior__runtime_start(struct ior_runtime *rt);
-void ior__read_buf_set(struct ior_runtime *rt, unsigned char *bytes, size_t len);
+bool ior__read_buf_make(struct ior_runtime *rt, size_t len);
 
 /* ---- guard.c: tells a forked child from its parent ---- */
 _Atomic uintptr_t *ior__guard_new(void);

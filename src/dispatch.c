@@ -113,7 +113,7 @@ void ior__io_done(struct ior_resource *res, unsigned io, int r)
 {
     struct ior_runtime *rt = res->cx->rt;
     io_done(rt, res, io, r);
-    if (IOR_UNLIKELY(rt->read_full))
+    if (IOR_UNLIKELY(rt->read_full || rt->read_large))
         ior__settle_early(rt);
 }
 

@@ -186,23 +186,43 @@ static int gather(const struct ior__output *out, struct iovec *iov, int most, ui
     return n;
 }
 
-/* Writes pieces in memory. 1: all that was tried went out; 0: the kernel took less; IOR__IN_FLIGHT; else -errno. */
-static int write_memory(struct ior_resource *res)
+/* Writes the first pieces. 1: all of it went out; 0: the kernel took less; IOR__IN_FLIGHT; else -errno. */
+static int write_iov(struct ior_resource *res, const struct iovec *iov, int n, uint64_t len)
 {
-    struct ior__output *out = res->output;
-    struct iovec iov[IOV_MOST];
-    uint64_t len;
-    int n = gather(out, iov, out->head->next ? IOV_MOST : 1, &len);
-    if (res->cx->rt->does_io && ior__engine_receives(res))
-        return ior__send_begin(res, iov, n, len);
     ssize_t written;
-    do {
-        written = res->ops->write(res, iov, n);
-    } while (written == -EINTR);
+    if (res->cx->rt->does_io && ior__engine_receives(res)) {
+        int r = ior__send_begin(res, iov, n, len, &written);
+        if (r != 1)
+            return r;
+    } else {
+        do {
+            written = res->ops->write(res, iov, n);
+        } while (written == -EINTR);
+    }
     if (written < 0)
         return (int)written;
     ior__output_consume(res, (uint64_t)written);
     return (uint64_t)written == len;
+}
+
+static IOR_APART int write_pieces(struct ior_resource *res)
+{
+    struct iovec iov[IOV_MOST];
+    uint64_t len;
+    int n = gather(res->output, iov, IOV_MOST, &len);
+    return write_iov(res, iov, n, len);
+}
+
+/* Writes pieces in memory, as write_iov. Mostly there is one, which needs no large array. */
+static int write_memory(struct ior_resource *res)
+{
+    const struct ior__output *out = res->output;
+    struct iovec iov;
+    uint64_t len;
+    if (out->head->next)
+        return write_pieces(res);
+    (void)gather(out, &iov, 1, &len);
+    return write_iov(res, &iov, 1, len);
 }
 
 /* What sendfile(2) cannot do (Unix kinds of fds, other platforms) is done by reading and writing. */

@@ -192,11 +192,12 @@ static inline bool ior__flush_small(struct ior_runtime *rt, struct ior_resource 
 }
 
 /*
- * For engines that do the I/O, see sending.c. The engine begins to write the first `len` bytes (IOR__IN_FLIGHT, -errno).
+ * For engines that do the I/O, see sending.c. The engine begins to write the first `len` bytes (IOR__IN_FLIGHT, -errno),
+ * or has done it: 1, and what came of it.
  * Once the wait is over, what it wrote is known. Where a resource ends before that, ior__send_stop finds out, and
  * ior__send_settle takes it out of the queue.
  */
-int ior__send_begin(struct ior_resource *res, const struct iovec *iov, int n, uint64_t len);
+int ior__send_begin(struct ior_resource *res, const struct iovec *iov, int n, uint64_t len, ssize_t *ret_written);
 bool ior__send_small(struct ior_resource *res); /* as ior__flush_small */
 void ior__sends_done(struct ior_runtime *rt);
 void ior__send_stop(struct ior_resource *res);

@@ -33,6 +33,7 @@
 #define OUTPUT_CAP_MIN ((size_t)64 << 10)
 #define BORROW_READS 16u              /* the read buffer is so many times as large as one read needs, */
 #define BORROW_MOST ((size_t)1 << 20) /* but at most so many bytes larger */
+#define PAGE_BYTES ((size_t)4096)     /* a guess, which costs only time */
 #define WAIT_BACKOFF_FIRST_NS IOR_NS_PER_MS
 #define WAIT_BACKOFF_MOST_NS (100 * IOR_NS_PER_MS)
 
@@ -82,7 +83,7 @@ static void set_limits(struct ior_runtime *rt, const struct ior_config *config)
     ior__slots_init(&rt->slots, or_default(config->max_resources, IOR__SLOT_MAX));
     ior__timers_init(&rt->timers, or_default(config->max_timers, IOR__SLOT_MAX), &rt->slots);
     rt->read_bytes = or_default(config->read_bytes, READ_BYTES_DEFAULT);
-    rt->read_short_most = rt->read_bytes - (size_t)1;
+    ior__read_as_usual(rt);
     rt->budget_records = or_default(config->records, RECORDS_DEFAULT);
     rt->budget_accepts = or_default(config->accepts, ACCEPTS_DEFAULT);
     rt->budget_reads = or_default(config->reads, READS_DEFAULT);
@@ -137,22 +138,24 @@ static int open_engine(struct ior_runtime *rt, const struct ior_config *config)
     return err;
 }
 
-void ior__read_buf_set(struct ior_runtime *rt, unsigned char *bytes, size_t len)
+/* What it holds is not kept. It begins a page: 16 bytes behind that, as malloc has it, the kernel copies slower. */
+bool ior__read_buf_make(struct ior_runtime *rt, size_t len)
 {
-    rt->read_buf = rt->read_at = bytes;
+    unsigned char *block = ior__alloc(len + PAGE_BYTES);
+    if (!block)
+        return false;
+    ior__free(rt->read_block, rt->read_cap + PAGE_BYTES);
+    rt->read_block = block;
+    rt->read_buf = rt->read_at = block + (-(uintptr_t)block & (PAGE_BYTES - 1));
     rt->read_cap = len;
-    rt->read_last = bytes + len - rt->read_bytes;
+    rt->read_last = rt->read_buf + len - rt->read_bytes;
+    return true;
 }
 
-static int make_read_buf(struct ior_runtime *rt)
+static bool make_read_buf(struct ior_runtime *rt)
 {
     size_t borrowed = rt->read_bytes < BORROW_MOST / BORROW_READS ? BORROW_READS * rt->read_bytes : BORROW_MOST;
-    size_t len = rt->read_bytes + borrowed;
-    unsigned char *bytes = ior__alloc(len);
-    if (!bytes)
-        return -ENOMEM;
-    ior__read_buf_set(rt, bytes, len);
-    return 0;
+    return ior__read_buf_make(rt, rt->read_bytes + borrowed);
 }
 
 static void runtime_release(struct ior_runtime *rt, bool in_child)
@@ -165,7 +168,7 @@ static void runtime_release(struct ior_runtime *rt, bool in_child)
     ior__timers_deinit(&rt->timers);
     ior__slots_deinit(&rt->slots);
     ior__free(rt->fd_owners, rt->fd_owner_count * sizeof(*rt->fd_owners));
-    ior__free(rt->read_buf, rt->read_cap);
+    ior__free(rt->read_block, rt->read_cap + PAGE_BYTES);
     ior__datagrams_free(rt);
     ior__free(rt->records, rt->budget_records * sizeof(*rt->records));
     ior__guard_free(rt->owner);
@@ -192,8 +195,8 @@ int ior_runtime_new(const struct ior_config *config, const struct ior_handler *h
     rt->owner = ior__guard_new();
     rt->records = ior__alloc(rt->budget_records * sizeof(*rt->records));
     err = rt->owner && rt->records ? open_engine(rt, &in) : -ENOMEM;
-    if (err == 0)
-        err = make_read_buf(rt);
+    if (err == 0 && !make_read_buf(rt))
+        err = -ENOMEM;
     struct ior_context *cx;
     if (err == 0) {
         rt->now_ns = rt->os->clock(rt->os->arg);

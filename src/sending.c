@@ -10,13 +10,17 @@
 
 #include <errno.h>
 
-int ior__send_begin(struct ior_resource *res, const struct iovec *iov, int n, uint64_t len)
+int ior__send_begin(struct ior_resource *res, const struct iovec *iov, int n, uint64_t len, ssize_t *ret_written)
 {
     struct ior_runtime *rt = res->cx->rt;
     struct ior__output *out = res->output;
-    int err = rt->engine_ops->send(rt->engine, res->fd, res->id, iov, n);
-    if (err < 0)
-        return err;
+    int r = rt->engine_ops->send(rt->engine, res->fd, res->id, iov, n);
+    if (r < 0)
+        return r;
+    if (r > 0) {
+        *ret_written = rt->engine_ops->sent(rt->engine, res->fd, res->id);
+        return 1;
+    }
     rt->sending.begun_ns = rt->now_ns;
     out->in_flight = len;
     out->owner = res;
@@ -36,8 +40,13 @@ int ior__send_begin(struct ior_resource *res, const struct iovec *iov, int n, ui
 bool ior__send_small(struct ior_resource *res)
 {
     struct ior__output *out = res->output;
-    if (IOR_UNLIKELY(out->in_flight > 0 || ior__send_begin(res, &out->small, 1, out->small.iov_len) < 0))
+    ssize_t written;
+    int r = out->in_flight > 0 ? -EALREADY : ior__send_begin(res, &out->small, 1, out->small.iov_len, &written);
+    if (IOR_UNLIKELY(r != IOR__IN_FLIGHT)) {
+        if (r == 1)
+            ior__flush_small_less(res, written);
         return false;
+    }
     res->bits &= ~(uint32_t)IOR__IN_WORK;
     return true;
 }

@@ -226,11 +226,13 @@ static void r65_failed_sends_that_find_no_room_are_not_lost(void **state)
 
 /*
  * One send in a turn is written directly, several leave as operations, and where the queue has but one entry there is
- * both. Each is told exactly, and ends the wait where it came short: these are longer than a socket takes.
+ * both. Each is told exactly, and ends the wait where it came short: these are longer than a socket takes, though none is
+ * so large that it would be written at once.
  */
 static void sends_that_come_short_are_told_exactly(void **state)
 {
-    enum { MOST = 3, LEN = 1 << 20 };
+    enum { MOST = 3, LEN = 8000 };
+    static const int least = 1;
     static unsigned char bytes[LEN], got[LEN];
     (void)state;
 
@@ -242,8 +244,10 @@ static void sends_that_come_short_are_told_exactly(void **state)
             int fds[MOST][2], fd = way & 4 ? ops->fd(u) : -1;
             pairs(fds, n);
             wait_ns(u, 0);
-            for (int i = 0; i < n; i++)
+            for (int i = 0; i < n; i++) {
+                assert_int_equal(setsockopt(fds[i][0], SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)), 0);
                 assert_int_equal(ops->send(u, fds[i][0], id_of(fds[i][0]), &iov, 1), 0);
+            }
             uint64_t end_ns = net_now() + PATIENCE_NS;
             if (way & 4) { /* a foreign loop hears of it */
                 assert_int_equal(ops->flush(u), 0);
@@ -263,6 +267,38 @@ static void sends_that_come_short_are_told_exactly(void **state)
             close_pairs(fds, n);
             ops->close(u, false);
         }
+    }
+}
+
+/* Those are: what came of it is known, no operation is made of it, and small ones of the turn leave as before. */
+static void a_large_send_is_written_at_once(void **state)
+{
+    enum { LARGE = 8192 };
+    static unsigned char bytes[LARGE], got[LARGE];
+    struct iovec pieces[] = {{bytes, LARGE / 2}, {bytes + LARGE / 2, LARGE / 2}}, small = {bytes, 100};
+    (void)state;
+
+    net_pattern(bytes, 0, LARGE);
+    for (int count = 1; count <= 2; count++) {
+        struct uring *u = open_engine(NULL);
+        struct iovec whole = {bytes, LARGE};
+        int fds[3][2];
+        pairs(fds, 3);
+        assert_int_equal(ops->send(u, fds[0][0], id_of(fds[0][0]), &small, 1), 0);
+        assert_int_equal(ops->send(u, fds[1][0], id_of(fds[1][0]), count == 1 ? &whole : pieces, count), 1);
+        assert_int_equal(recv(fds[1][1], got, LARGE, MSG_DONTWAIT), LARGE);
+        assert_memory_equal(got, bytes, LARGE);
+        assert_int_equal(recv(fds[0][1], got, LARGE, MSG_DONTWAIT), -1);
+        assert_int_equal(ops->sent(u, fds[1][0], id_of(fds[1][0])), LARGE);
+        assert_int_equal(ops->sent(u, fds[1][0], id_of(fds[1][0])), -EAGAIN);
+        assert_int_equal(ops->send(u, fds[2][0], id_of(fds[2][0]), &small, 1), 0);
+        wait_ns(u, 0);
+        for (int i = 0; i < 3; i += 2) {
+            assert_int_equal(ops->sent(u, fds[i][0], id_of(fds[i][0])), 100);
+            assert_int_equal(recv(fds[i][1], got, LARGE, MSG_DONTWAIT), 100);
+        }
+        close_pairs(fds, 3);
+        ops->close(u, false);
     }
 }
 
@@ -748,6 +784,7 @@ int main(void)
         cmocka_unit_test(r65_completions_that_find_no_room_are_not_lost),
         cmocka_unit_test(r65_failed_sends_that_find_no_room_are_not_lost),
         cmocka_unit_test(sends_that_come_short_are_told_exactly),
+        cmocka_unit_test(a_large_send_is_written_at_once),
         cmocka_unit_test(r66_streams_without_a_buffer_go_on_when_there_are_some),
         cmocka_unit_test(r66_whoever_does_not_read_keeps_no_buffer),
         cmocka_unit_test(r66_the_turn_of_each_comes),

@@ -103,7 +103,8 @@ struct ior_engine_ops {
     /*
      * Begins to write, without blocking and without SIGPIPE; one at a time for an id. The bytes must stay where they
      * are (`iov` need not) until `sent` is asked. It is done by the end of the next wait or flush; wait does not return
-     * for its sake where all bytes were written, but does where they were not. 0, or -errno: nothing was begun.
+     * for its sake where all bytes were written, but does where they were not. 0; 1: it is done already, `sent` tells
+     * now; or -errno: nothing was begun.
      */
     int (*send)(void *engine, int fd, ior_id id, const struct iovec *iov, int n);
     /* What the send came to: how many bytes, or -errno (-EAGAIN: none now). Asked once; does it now if need be. */

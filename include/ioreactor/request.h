@@ -164,9 +164,10 @@ IOR_API int ior_unread(struct ior_context *cx, ior_id id, size_t len);
 
 /*
  * Sends: all the bytes are taken, in order, or none. What a turn sends to one transport leaves in one system call at
- * the end of the turn; where a turn sends on more of what was lent than the read buffer has room for (16 times
- * read_bytes, at most 1 MiB), what was sent so far leaves in between, after a callback. Answers 0; 1: taken, and the
- * queue is now past its high-water mark (DRAINED will be told). A length of 0 does nothing. Errors, all without effect:
+ * the end of the turn. Where what is sent on was lent, and is large (8 KiB in one event, or more in a turn than the read
+ * buffer has room for: 16 times read_bytes, at most 1 MiB), what was sent so far leaves behind that callback. Answers 0;
+ * 1: taken, and the queue is now past its high-water mark (DRAINED will be told). A length of 0 does nothing. Errors, all
+ * without effect:
  * -ENOBUFS (over cap_bytes, or config.output_cap_bytes; DRAINED will be told once it would fit), -EMSGSIZE (could never
  * fit), -ENOTCONN (still connecting), -EPIPE (closing, finished, ended, or the peer is gone).
  */

@@ -86,13 +86,7 @@ static bool read_room(struct ior_runtime *rt, size_t held)
         return true;
     ior__output_keep_all(rt);
     rt->read_at = rt->read_buf;
-    if (rt->read_cap >= need)
-        return true;
-    unsigned char *grown = ior__realloc(rt->read_buf, rt->read_cap, need);
-    if (!grown)
-        return false;
-    ior__read_buf_set(rt, grown, need);
-    return true;
+    return rt->read_cap >= need || ior__read_buf_make(rt, need);
 }
 
 /* ---- reading ---- */
@@ -100,9 +94,13 @@ static bool read_room(struct ior_runtime *rt, size_t held)
 static IOR_APART void deliver(struct ior_resource *res, size_t len)
 {
     struct ior__stream *stream = stream_of(res);
+    struct ior_runtime *rt = res->cx->rt;
+    const unsigned char *at = rt->read_at;
     if (stream->unread)
         stream->unread->len = 0; /* they are part of what is lent */
-    ior__lend(res->cx->rt, res, len);
+    ior__lend(rt, res, len);
+    if (len >= IOR__LARGE_BYTES && rt->read_at != at)
+        rt->read_large = true;
     if (stream->unread && stream->unread->len == 0)
         ior__unread_free(stream);
 }

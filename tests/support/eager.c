@@ -6,6 +6,7 @@
 #include <string.h>
 
 enum { HELD_MOST = 16384, HELD_FDS = 64, IOV_MOST = 1024 };
+enum { LARGE_BYTES = 8192 }; /* written at once, so that both ways are tried */
 
 /* What the engine knows of a number. */
 struct place {
@@ -388,7 +389,13 @@ static int eager_send(void *engine, int fd, ior_id id, const struct iovec *iov, 
     memcpy(p->iov, iov, (size_t)n * sizeof(struct iovec));
     p->iov_n = n;
     p->sending = true;
-    return 0;
+    size_t len = 0;
+    for (int i = 0; i < n; i++)
+        len += iov[i].iov_len;
+    if (len < LARGE_BYTES)
+        return 0;
+    do_send(engine, p);
+    return 1;
 }
 
 static ssize_t eager_sent(void *engine, int fd, ior_id id)

@@ -4,8 +4,8 @@
  * takes it. The set, the list of what is ready and the waits are those of engine.c; this file is the work.
  *
  * When the kernel works is a choice: as soon as something is there, or in the next wait; a send at once, or when the
- * loop waits next. The calls are counted, fail and are traced as the system calls that they are. What a ring does again
- * by itself (EAGAIN, EINTR) is done again in the next wait.
+ * loop waits next. Large ones are done at once, and the engine says so. The calls are counted, fail and are traced as the
+ * system calls that they are. What a ring does again by itself (EAGAIN, EINTR) is done again in the next wait.
  */
 #include "world.h"
 
@@ -13,6 +13,7 @@
 
 #define HELD_BYTES 16384u
 #define HELD_FDS 64u
+#define LARGE_BYTES 1024u /* of a send that is written, and known, at once */
 
 static struct stash *stash_of(const struct node *node, int fd)
 {
@@ -270,7 +271,14 @@ static int engine_send(void *engine, int fd, ior_id id, const struct iovec *iov,
         stash->send_len += iov[i].iov_len;
     stash->sending = true;
     stash->sent_known = false;
-    if (ior_sim_choose(node->sim, 2) == 1) {
+    bool at_once = ior_sim_choose(node->sim, 2) == 1;
+    if (stash->send_len >= LARGE_BYTES) {
+        bool short_before = node->short_send;
+        do_send(node, stash);
+        node->short_send = short_before; /* no wait is to end for it: it is told here */
+        return 1;
+    }
+    if (at_once) {
         do_send(node, stash);
         return 0;
     }

@@ -197,13 +197,14 @@ struct ior_runtime {
     bool does_io;             /* the engine does: IOR_ENGINE_DOES_IO */
     bool sends_awaited;       /* something waits for what a send comes to */
     unsigned char *read_buf;  /* reads go into it, and what they bring is lent from it */
-    unsigned char *read_at;   /* the next one: behind what queues borrow until the end of the turn (output.h) */
+    unsigned char *read_at;   /* the next one: behind what queues borrow (output.h) */
     unsigned char *read_last; /* the last place where borrowing leaves room for a read */
     size_t read_cap;
     void *read_block;       /* what read_buf lies in */
     size_t read_short_most; /* a read of 1 .. so many bytes needs no further look */
     bool read_full;         /* what queues borrow leaves no room for more: it is to be written before reading goes on */
     bool read_large;        /* a queue borrows much: the same, while it is in the cache */
+    bool early; /* that is going on: no engine is left with a send, and file ranges wait for the end of the turn */
     uint32_t read_bytes;
     uint32_t budget_reads;
     /* what is on offer to the service in the callback that runs now */

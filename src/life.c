@@ -238,7 +238,8 @@ void ior__settle_work(struct ior_runtime *rt)
         settle_finished(rt, res);
     else
         settle_all(rt, res, false);
-    ior__output_relieve(rt);
+    if (!rt->early)
+        ior__output_relieve(rt);
 }
 
 /*
@@ -252,9 +253,10 @@ void ior__settle_early(struct ior_runtime *rt)
     ior__read_as_usual(rt);
     if (rt->does_io && !large)
         return; /* the engine has what small messages borrow until after the turn */
+    rt->early = true;
     ior__settle_work(rt);
-    if (!rt->sending.first)
-        rt->read_at = rt->read_buf; /* as at the beginning of a turn */
+    rt->early = false;
+    rt->read_at = rt->read_buf; /* as at the beginning of a turn: nothing is under way, nothing is borrowed */
 }
 
 /* Frees a resource that is in no runtime. */

@@ -297,7 +297,7 @@ void ior__output_wrote(struct ior_resource *res, int r)
 static void write_out(struct ior_resource *res)
 {
     struct ior__output *out = res->output;
-    uint64_t file_left = FILE_TURN;
+    uint64_t file_left = res->cx->rt->early ? 0 : FILE_TURN;
     uint64_t before = out->bytes;
     int r = 1;
     while (out->head && r == 1) {

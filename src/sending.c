@@ -2,7 +2,8 @@
 /*
  * Pending writes, with an engine that does the I/O: it is handed the first bytes of a queue, which stay where they are
  * until the engine has said what became of them. That is known after the next wait; where a resource ends before, it is
- * asked for at once. What the queue borrows stays borrowed as long: the read buffer is used anew only behind that.
+ * asked for at once. What the queue borrows stays borrowed as long: the read buffer is used anew only behind that. In the
+ * midst of a turn (ior__settle_early), where more may be sent behind it, or read, it is asked for at once, too.
  *
  * Invariants: a queue is on rt->sending exactly while its `owner` is set; the engine writes its first `in_flight` bytes.
  */
@@ -17,7 +18,7 @@ int ior__send_begin(struct ior_resource *res, const struct iovec *iov, int n, ui
     int r = rt->engine_ops->send(rt->engine, res->fd, res->id, iov, n);
     if (r < 0)
         return r;
-    if (r > 0) {
+    if (r > 0 || rt->early) {
         *ret_written = rt->engine_ops->sent(rt->engine, res->fd, res->id);
         return 1;
     }

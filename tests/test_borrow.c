@@ -164,6 +164,41 @@ static void large_ones_are_written_behind_their_event(void **state)
     }
 }
 
+/*
+ * What is sent, or asked, behind bytes that left in the midst of the turn. An engine that still had those in its hands
+ * would not return from its wait for what nobody has told it of.
+ */
+static void small_send(struct recorder *r, const struct ior_event *ev)
+{
+    if (ev->type != IOR_EV_DATA)
+        return;
+    ior_id to = ev->id == world.ids[1] ? ev->id : world.ids[3];
+    assert_true(rec_send(r, to, ev->data.bytes, ev->data.len) >= 0);
+    if (ev->id == world.ids[2])
+        assert_int_equal(script_heard(r->script, world.fds[3]), 100); /* nothing is under way in the midst of a turn */
+    if (ev->id == world.ids[2] && world.leave)
+        assert_int_equal(ior_close(r->cx, world.ids[3], IOR_NEVER), 0);
+}
+
+static void nothing_is_forgotten_behind_an_early_write(void **state)
+{
+    (void)state;
+    for (int close = 0; close < 2; close++) {
+        struct recorder *r = open_streams(NULL, NULL, 4);
+        static const size_t lens[] = {100, 16000, 50};
+        r->on_event = small_send;
+        world.leave = close == 1;
+        for (size_t i = 0; i < 3; i++)
+            script_say_pattern(r->script, world.fds[i], lens[i]);
+        rec_turn(r);
+        rec_settle(r);
+        rec_turn(r);
+        assert_int_equal(script_heard(r->script, world.fds[3]), 150);
+        script_hear_pattern(r->script, world.fds[1], 0, lens[1]);
+        rec_free(r);
+    }
+}
+
 /* The stream that borrows ends in the same turn. */
 static void it_goes_along_with_what_is_handed_back(void **state)
 {
@@ -275,6 +310,7 @@ int main(void)
         cmocka_unit_test(more_than_there_is_room_for),
         cmocka_unit_test(full_in_the_midst_of_a_turn),
         cmocka_unit_test(large_ones_are_written_behind_their_event),
+        cmocka_unit_test(nothing_is_forgotten_behind_an_early_write),
         cmocka_unit_test(it_goes_along_with_what_is_handed_back),
         cmocka_unit_test(it_goes_along_between_turns),
         cmocka_unit_test(parts_of_an_event),

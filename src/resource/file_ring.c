@@ -381,7 +381,7 @@ static void enter(struct ior_runtime *rt, struct ior__file_ring *ring)
     while (n > 0 && io_uring_sq_ready(&ring->ring) > 0)
         n = io_uring_submit(&ring->ring);
     if (io_uring_sq_ready(&ring->ring) > 0)
-        take_back(rt, ring, n);
+        take_back(rt, ring, n < 0 ? n : -EAGAIN);
 }
 
 bool ior__file_ring_ready(const struct ior__file_ring *ring)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is done to files: on worker threads, or on a ring where that is asked for (file_ring.c). A task owns all it needs: its bytes, and a share of the fd, which the last
- * one closes. So the file can end while a slow disk still has the task: it is abandoned, and frees itself later. One
- * that changes the file is waited for; or it is left behind, which the share of the fd remembers until it has returned.
+ * What is done to files: on worker threads, or on a ring where that is asked for (file_ring.c). A task owns all it needs:
+ * its bytes, and a share of the fd, which the last one closes. So the file can end while a slow disk still has the task:
+ * it is abandoned, and frees itself later. One that changes the file is waited for; or it is left behind, which the share
+ * of the fd remembers until it has returned.
  */
 #include "file.h"
 #include "file_ring.h"

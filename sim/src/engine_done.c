@@ -13,7 +13,7 @@
 
 #define HELD_BYTES 16384u
 #define HELD_FDS 64u
-#define LARGE_BYTES 1024u /* of a send that is written, and known, at once */
+#define LARGE_BYTES 8192u /* of a send that is written, and known, at once: as the engine on io_uring has it */
 
 static struct stash *stash_of(const struct node *node, int fd)
 {

@@ -18,6 +18,7 @@ static struct {
     int n;
     size_t give_back; /* of each event of the stream in the middle */
     bool leave;       /* unregister what was sent to */
+    bool busy;        /* the last stream has a file to send */
 } world;
 
 static struct recorder *open_streams(const struct ior_config *config, const struct ior_stream_options *opts, int n)
@@ -172,9 +173,9 @@ static void small_send(struct recorder *r, const struct ior_event *ev)
 {
     if (ev->type != IOR_EV_DATA)
         return;
-    ior_id to = ev->id == world.ids[1] ? ev->id : world.ids[3];
+    ior_id to = ev->id == world.ids[1] || world.busy ? ev->id : world.ids[3];
     assert_true(rec_send(r, to, ev->data.bytes, ev->data.len) >= 0);
-    if (ev->id == world.ids[2])
+    if (ev->id == world.ids[2] && !world.busy)
         assert_int_equal(script_heard(r->script, world.fds[3]), 100); /* nothing is under way in the midst of a turn */
     if (ev->id == world.ids[2] && world.leave)
         assert_int_equal(ior_close(r->cx, world.ids[3], IOR_NEVER), 0);
@@ -197,6 +198,22 @@ static void nothing_is_forgotten_behind_an_early_write(void **state)
         script_hear_pattern(r->script, world.fds[1], 0, lens[1]);
         rec_free(r);
     }
+}
+
+/* A file range has its share of a turn, 4 MiB, however often large messages are written in the midst of it. */
+static void an_early_write_is_no_turn_of_a_file_range(void **state)
+{
+    (void)state;
+    struct recorder *r = open_streams(NULL, NULL, 4);
+    int file = script_file(r->script, 20 << 20);
+    assert_true(rec_send_file(r, world.ids[3], file, 0, 20 << 20) >= 0);
+    r->on_event = small_send;
+    world.busy = true;
+    for (int i = 0; i < 3; i++)
+        script_say_pattern(r->script, world.fds[i], 16000);
+    rec_turn(r);
+    assert_int_equal(script_heard(r->script, world.fds[3]), 4 << 20);
+    rec_free(r);
 }
 
 /* The stream that borrows ends in the same turn. */
@@ -311,6 +328,7 @@ int main(void)
         cmocka_unit_test(full_in_the_midst_of_a_turn),
         cmocka_unit_test(large_ones_are_written_behind_their_event),
         cmocka_unit_test(nothing_is_forgotten_behind_an_early_write),
+        cmocka_unit_test(an_early_write_is_no_turn_of_a_file_range),
         cmocka_unit_test(it_goes_along_with_what_is_handed_back),
         cmocka_unit_test(it_goes_along_between_turns),
         cmocka_unit_test(parts_of_an_event),
